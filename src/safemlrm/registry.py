@@ -1,0 +1,207 @@
+"""Finds components by name and builds them from a short text such as `figstep:set=tiny`.
+
+A component is one class or function with one decorator, in one file: in the package's own stage folders, in a file
+given by `--plugin`, or in an installed package with an entry point in the group `safemlrm.plugins`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.metadata
+import importlib.util
+import inspect
+import pkgutil
+import sys
+import types
+import typing
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from safemlrm.errors import UsageError
+from safemlrm.types import Spec
+
+Kind = Literal["benchmark", "attack", "defense", "judge"]
+KINDS: tuple[Kind, ...] = ("benchmark", "attack", "defense", "judge")
+_Target = TypeVar("_Target", bound=Callable[..., Any])
+
+
+class Component(msgspec.Struct, frozen=True):
+    """A registered component and the facts shown by `safemlrm list` and `safemlrm show`."""
+
+    kind: Kind
+    name: str
+    version: str
+    target: Callable[..., Any]
+    source: str
+    license: str
+    about: str
+    size: str = ""
+    category: str = ""
+
+    @property
+    def options(self) -> dict[str, inspect.Parameter]:
+        """The options a user may set: the keyword-only parameters of the class or function."""
+        parameters = inspect.signature(self.target).parameters.values()
+        return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != "data"}
+
+
+_found: dict[tuple[Kind, str], Component] = {}
+_loaded_plugins: set[str] = set()
+
+
+def _decorator(kind: Kind) -> Callable[..., Callable[[_Target], _Target]]:
+    def register(
+        name: str, *, version: str, source: str, license: str, size: str = "", category: str = ""
+    ) -> Callable[[_Target], _Target]:
+        def keep(target: _Target) -> _Target:
+            about = inspect.cleandoc(target.__doc__ or "")
+            if not about:
+                raise UsageError(f"{kind} '{name}' has no docstring; add one that says what it does and its source")
+            if not (name and name.replace("-", "").replace("_", "").isalnum()):
+                raise UsageError(f"{kind} name '{name}' may hold only letters, digits, '-' and '_'")
+            made = Component(kind, name, version, target, source, license, about, size, category)
+            known = _found.get((kind, name))
+            if known and (known.target.__module__, known.target.__qualname__) != (
+                target.__module__,
+                target.__qualname__,
+            ):
+                raise UsageError(f"{kind} '{name}' is registered twice, by {known.target.__module__} and a plugin")
+            _found[kind, name] = made
+            return target
+
+        return keep
+
+    return register
+
+
+benchmark = _decorator("benchmark")
+attack = _decorator("attack")
+defense = _decorator("defense")
+judge = _decorator("judge")
+
+
+def load_plugin(path: str | Path) -> None:
+    """Run a plugin file, so that its decorators register what it holds.
+
+    Raises:
+        UsageError: the file is missing or fails to load.
+    """
+    file = Path(path).resolve()
+    if str(file) in _loaded_plugins:
+        return
+    name = f"safemlrm_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        raise UsageError(f"--plugin {path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    _loaded_plugins.add(str(file))
+
+
+def _discover(kind: Kind) -> None:
+    package = importlib.import_module(f"safemlrm.{kind}s")
+    for entry in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{entry.name}")
+    for point in importlib.metadata.entry_points(group="safemlrm.plugins"):
+        point.load()
+
+
+def components(kind: Kind) -> list[Component]:
+    """All components of a kind, by name."""
+    _discover(kind)
+    return [_found[key] for key in sorted(_found) if key[0] == kind]
+
+
+def find(kind: Kind, name: str) -> Component:
+    """The component of that kind and name.
+
+    Raises:
+        UsageError: there is none; suggests the nearest names.
+    """
+    if (kind, name) not in _found:
+        _discover(kind)
+    if (kind, name) not in _found:
+        known = [c.name for c in components(kind)]
+        raise UsageError(f"no {kind} called '{name}'{nearest(name, known)}; see 'safemlrm list {kind}s'")
+    return _found[kind, name]
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A ' (did you mean ...?)' for a message, or nothing where no known word is close."""
+    close = difflib.get_close_matches(word, list(known), n=2, cutoff=0.5)
+    return f" (did you mean {' or '.join(repr(c) for c in close)}?)" if close else ""
+
+
+def parse(kind: Kind, text: str) -> Spec:
+    """Read `name` or `name:option=value,option=value`, checking options and converting values.
+
+    Raises:
+        UsageError: unknown component or option, or a value of the wrong type.
+    """
+    name, _, rest = text.partition(":")
+    component = find(kind, name.strip())
+    given: dict[str, str] = {}
+    for piece in filter(None, (p.strip() for p in rest.split(","))):
+        key, equals, value = piece.partition("=")
+        if not equals:
+            raise UsageError(f"{kind} '{text}': '{piece}' is not of the form option=value")
+        given[key.strip().replace("-", "_")] = value.strip()
+    return Spec(component.name, component.version, _convert(component, given))
+
+
+def _convert(component: Component, given: dict[str, Any]) -> dict[str, Any]:
+    hints = typing.get_type_hints(
+        component.target.__init__ if isinstance(component.target, type) else component.target
+    )
+    params: dict[str, Any] = {}
+    for key, value in given.items():
+        if key not in component.options:
+            known = ", ".join(component.options) or "none"
+            hint = nearest(key, component.options)
+            raise UsageError(f"{component.kind} '{component.name}' has no option '{key}'{hint}; its options: {known}")
+        try:
+            params[key] = msgspec.convert(value, hints[key], strict=False)
+        except msgspec.ValidationError as error:
+            raise UsageError(f"{component.kind} '{component.name}', option {key}={value}: {error}") from error
+    missing = [n for n, p in component.options.items() if p.default is inspect.Parameter.empty and n not in params]
+    if missing:
+        raise UsageError(f"{component.kind} '{component.name}' needs the option {missing[0]}=...")
+    return params
+
+
+def build(kind: Kind, spec: Spec, **context: Any) -> Any:
+    """Make a component from its Spec. A class is called with its options, a function gets them bound.
+
+    `context` holds what is not an option, such as a benchmark's `data` folder.
+    """
+    component = find(kind, spec.name)
+    params = _convert(component, spec.params)
+    if isinstance(component.target, type):
+        return component.target(**context, **params)
+    target: Any = types.SimpleNamespace(function=component.target)
+
+    def bound(*args: Any, **more: Any) -> Any:
+        return target.function(*args, **params, **more)
+
+    bound.__doc__ = component.about
+    return bound
+
+
+def short(spec: Spec) -> str:
+    """`name@version`, with `#hash` of the options where there are any: the form used in a Key."""
+    text = f"{spec.name}@{spec.version}"
+    if not spec.params:
+        return text
+    encoded = msgspec.json.encode(spec.params, order="sorted")
+    return f"{text}#{hashlib.sha256(encoded).hexdigest()[:8]}"
