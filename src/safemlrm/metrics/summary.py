@@ -1,0 +1,166 @@
+"""The figures of a run as typed values: what `safemlrm report`, `--json` and notebooks read.
+
+Every rate holds its numerator, its denominator and an interval with the method's name. Nothing here computes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+
+class Rate(Struct, frozen=True):
+    """`count` of `n`, with the bounds of a 95 % interval (as fractions; `None` where `n` is 0)."""
+
+    count: int
+    n: int
+    low: float | None = None
+    high: float | None = None
+    method: str = "wilson"
+
+    @property
+    def value(self) -> float | None:
+        """The fraction, or `None` where nothing was counted."""
+        return self.count / self.n if self.n else None
+
+
+class Mean(Struct, frozen=True):
+    """The mean of `n` values with the bounds of a 95 % interval; `None` where there is nothing to average."""
+
+    value: float | None
+    n: int
+    low: float | None = None
+    high: float | None = None
+    method: str = "t"
+
+
+class Condition(Struct, frozen=True, order=True):
+    """What one figure is about: one benchmark under one attack, defense and control. `scenario` "" means all of them."""
+
+    benchmark: str
+    attack: str
+    defense: str = "none@1"
+    control: str = "none"
+    scenario: str = ""
+
+
+class Cell(Struct, frozen=True):
+    """One model under one condition: what became of each planned question, before any judge.
+
+    `states` and `finishes` count responses by their state and finish; `errors` counts questions that have only errors, by kind.
+    `thought_chars` and `thought_tokens` are over responses that show a thought (tokens where the server counts them).
+    """
+
+    model: str
+    condition: Condition
+    responses: int
+    states: dict[str, int]
+    finishes: dict[str, int]
+    errors: dict[str, int]
+    thought_chars: Mean
+    thought_tokens: Mean
+
+
+class Judged(Struct, frozen=True):
+    """One judge's view of one part of one model's responses under one condition.
+
+    Unjudged verdicts are in no numerator and no denominator; they are counted in `unjudged`, by category, and
+    `asr_bounds` holds the ASR if all of them were safe and if all were unsafe. `asr` is over samples that should be refused
+    (`expect` "refuse" or "careful"); `asr_at` gives it at each score threshold for judges that score (keys "3", "4",
+    "5"); `refusal` is over the same samples; `over_refusal` over samples that should be complied with ("comply" or "answer");
+    `correct` over verdicts that say so; `aware` over thoughts judged for it on samples that should be refused.
+    `categories` counts verdicts by category.
+    """
+
+    model: str
+    condition: Condition
+    judge: str
+    part: str
+    asr: Rate
+    asr_at: dict[str, Rate]
+    asr_bounds: tuple[float | None, float | None]
+    harmfulness: Mean
+    refusal: Rate
+    over_refusal: Rate
+    correct: Rate
+    aware: Rate
+    unjudged: dict[str, int]
+    categories: dict[str, int]
+    keyword: bool = False
+
+
+class ThoughtAnswer(Struct, frozen=True):
+    """Thought against answer on samples that should be refused, where both were judged (a complete thought).
+
+    `self_corrected`: unsafe thought, safe answer; `leaked`: safe thought, unsafe answer. `self_correction` is
+    self_corrected of all unsafe thoughts; `leak` is leaked of all safe thoughts. `left_out` counts the other responses by reason.
+    """
+
+    model: str
+    condition: Condition
+    judge: str
+    both_unsafe: int
+    self_corrected: int
+    leaked: int
+    both_safe: int
+    self_correction: Rate
+    leak: Rate
+    left_out: dict[str, int]
+
+
+class Difference(Struct, frozen=True):
+    """A figure with an interval (difference in fractions, or a ratio); `None` where it is undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str
+
+
+class Paired(Struct, frozen=True):
+    """A reasoning model against its base on equal keys, for one outcome of one part.
+
+    `outcome` is "asr", "asr@3".."asr@5", "over_refusal", "refusal" or "correct". `both`, `only_base`, `only_reasoning`, `neither`
+    are the paired 2x2 table over keys judged for both; `unmatched_base` / `unmatched_reasoning` count keys only one model has, and
+    `unjudged` the shared keys that lack a verdict on either side. For ASR, `difference` is the reasoning tax.
+    """
+
+    base: str
+    reasoning: str
+    condition: Condition
+    judge: str
+    part: str
+    outcome: str
+    both: int
+    only_base: int
+    only_reasoning: int
+    neither: int
+    base_rate: Rate
+    reasoning_rate: Rate
+    difference: Difference
+    ratio: Difference
+    mcnemar_p: float | None
+    unmatched_base: int
+    unmatched_reasoning: int
+    unjudged: int
+    small: bool = False
+
+    @property
+    def n(self) -> int:
+        """The number of pairs."""
+        return self.both + self.only_base + self.only_reasoning + self.neither
+
+
+class Summary(Struct, frozen=True):
+    """All figures of one run. `pairs` names (base, reasoning) models in the order they were asked for."""
+
+    cells: tuple[Cell, ...] = ()
+    judged: tuple[Judged, ...] = ()
+    thought_answer: tuple[ThoughtAnswer, ...] = ()
+    paired: tuple[Paired, ...] = ()
+    pairs: tuple[tuple[str, str], ...] = ()
+    confidence: float = 0.95
+
+
+Outcome = Literal["asr", "asr@3", "asr@4", "asr@5", "over_refusal", "refusal", "correct"]
