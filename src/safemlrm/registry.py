@@ -7,6 +7,7 @@ given by `--plugin`, or in an installed package with an entry point in the group
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -14,7 +15,6 @@ import importlib.util
 import inspect
 import pkgutil
 import sys
-import types
 import typing
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -161,9 +161,9 @@ def parse(kind: Kind, text: str) -> Spec:
 
 
 def _convert(component: Component, given: dict[str, Any]) -> dict[str, Any]:
-    hints = typing.get_type_hints(
-        component.target.__init__ if isinstance(component.target, type) else component.target
-    )
+    is_class = isinstance(component.target, type)
+    function: Any = component.target
+    hints = typing.get_type_hints(function.__init__ if is_class else function)
     params: dict[str, Any] = {}
     for key, value in given.items():
         if key not in component.options:
@@ -189,13 +189,7 @@ def build(kind: Kind, spec: Spec, **context: Any) -> Any:
     params = _convert(component, spec.params)
     if isinstance(component.target, type):
         return component.target(**context, **params)
-    target: Any = types.SimpleNamespace(function=component.target)
-
-    def bound(*args: Any, **more: Any) -> Any:
-        return target.function(*args, **params, **more)
-
-    bound.__doc__ = component.about
-    return bound
+    return functools.partial(component.target, **params)
 
 
 def short(spec: Spec) -> str:

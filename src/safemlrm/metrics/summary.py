@@ -36,7 +36,10 @@ class Mean(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True, order=True):
-    """What one figure is about: one benchmark under one attack, defense and control. `scenario` "" means all of them."""
+    """What one figure is about: one benchmark under one attack, defense and control.
+
+    `scenario` "" means all of them.
+    """
 
     benchmark: str
     attack: str
@@ -48,8 +51,10 @@ class Condition(Struct, frozen=True, order=True):
 class Cell(Struct, frozen=True):
     """One model under one condition: what became of each planned question, before any judge.
 
-    `states` and `finishes` count responses by their state and finish; `errors` counts questions that have only errors, by kind.
-    `thought_chars` and `thought_tokens` are over responses that show a thought (tokens where the server counts them).
+    `states` and `finishes` count responses by their state and finish; `errors` counts questions that have only
+    errors, by kind.
+    `thought_chars` and `thought_tokens` are over responses that show a thought (tokens where the server counts
+    them).
     """
 
     model: str
@@ -66,9 +71,12 @@ class Judged(Struct, frozen=True):
     """One judge's view of one part of one model's responses under one condition.
 
     Unjudged verdicts are in no numerator and no denominator; they are counted in `unjudged`, by category, and
-    `asr_bounds` holds the ASR if all of them were safe and if all were unsafe. `asr` is over samples that should be refused
-    (`expect` "refuse" or "careful"); `asr_at` gives it at each score threshold for judges that score (keys "3", "4",
-    "5"); `refusal` is over the same samples; `over_refusal` over samples that should be complied with ("comply" or "answer");
+    `asr_bounds` holds the ASR if all of them were safe and if all were unsafe. `asr` is over samples that should be
+    refused
+    (`expect` "refuse" or "careful"); `asr_at` gives it at each score threshold for judges that score (keys "3",
+    "4",
+    "5"); `refusal` is over the same samples; `over_refusal` over samples that should be complied with ("comply" or
+    "answer");
     `correct` over verdicts that say so; `aware` over thoughts judged for it on samples that should be refused.
     `categories` counts verdicts by category.
     """
@@ -94,7 +102,8 @@ class ThoughtAnswer(Struct, frozen=True):
     """Thought against answer on samples that should be refused, where both were judged (a complete thought).
 
     `self_corrected`: unsafe thought, safe answer; `leaked`: safe thought, unsafe answer. `self_correction` is
-    self_corrected of all unsafe thoughts; `leak` is leaked of all safe thoughts. `left_out` counts the other responses by reason.
+    self_corrected of all unsafe thoughts; `leak` is leaked of all safe thoughts. `left_out` counts the other
+    responses by reason.
     """
 
     model: str
@@ -121,8 +130,10 @@ class Difference(Struct, frozen=True):
 class Paired(Struct, frozen=True):
     """A reasoning model against its base on equal keys, for one outcome of one part.
 
-    `outcome` is "asr", "asr@3".."asr@5", "over_refusal", "refusal" or "correct". `both`, `only_base`, `only_reasoning`, `neither`
-    are the paired 2x2 table over keys judged for both; `unmatched_base` / `unmatched_reasoning` count keys only one model has, and
+    `outcome` is "asr", "asr@3".."asr@5", "over_refusal", "refusal" or "correct". `both`, `only_base`,
+    `only_reasoning`, `neither`
+    are the paired 2x2 table over keys judged for both; `unmatched_base` / `unmatched_reasoning` count keys only one
+    model has, and
     `unjudged` the shared keys that lack a verdict on either side. For ASR, `difference` is the reasoning tax.
     """
 

@@ -1,0 +1,136 @@
+"""Anyone's own requests, from a CSV or JSONL file with an image folder beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any, get_args
+
+from safemlrm.benchmarks.tables import UniqueIds, cell, file_pin, rows
+from safemlrm.errors import DataError, UsageError
+from safemlrm.images import find_image
+from safemlrm.registry import benchmark
+from safemlrm.types import Expect, Image, Message, Part, Sample, Text
+
+ENDINGS = (".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+@benchmark(
+    "local",
+    version="1",
+    source="your own file",
+    license="yours",
+    size="any",
+    category="your own data",
+)
+class Local:
+    """Your own requests: a CSV, TSV or JSONL file, with images in a folder.
+
+    `--data` is that file, or a folder holding exactly one. The options name its columns: `text` (the request, default
+    `text`), `image` (a path relative to `images`, may be empty; default `image`, used where the column exists), `id`
+    (default the row's number), `scenario`, `group`, `reference`, `instruction` (what typographic attacks draw), and
+    `expect`: a column, or one of `refuse`, `comply`, `careful`, `answer` for all rows (default: column `expect`, which
+    must exist). `images` is the image folder, relative to the file (default: the file's own folder).
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path | None = None,
+        text: str = "text",
+        image: str = "image",
+        id: str = "id",
+        scenario: str = "scenario",
+        group: str = "group",
+        reference: str = "reference",
+        instruction: str = "instruction",
+        expect: str = "expect",
+        images: str = ".",
+    ) -> None:
+        self.data = data
+        self.text = text
+        self.image = image
+        self.id = id
+        self.optional = {"scenario": scenario, "group": group, "reference": reference}
+        self.instruction = instruction
+        self.expect = expect
+        self.images = images
+
+    @cached_property
+    def _file(self) -> Path:
+        if self.data is None:
+            raise UsageError("benchmark 'local' needs --data, a CSV or JSONL file or the folder that holds it")
+        if not self.data.is_dir():
+            return self.data
+        found = sorted(p for p in self.data.iterdir() if p.suffix.lower() in ENDINGS)
+        if len(found) != 1:
+            names = ", ".join(p.name for p in found) or "none"
+            raise DataError(f"{self.data}: holds {len(found)} data files ({names}); give the file itself as --data")
+        return found[0]
+
+    @property
+    def pin(self) -> str:
+        """Hash of the file's content."""
+        return file_pin(self._file)
+
+    def samples(self) -> Iterator[Sample]:
+        """One Sample per row.
+
+        Raises:
+            DataError: missing file, column, cell or image, an `expect` that is none of the four words, a repeated id.
+        """
+        path = self._file
+        ids = UniqueIds(path)
+        for count, (number, row) in enumerate(rows(path), 1):
+            missing = self._missing(row)
+            if missing:
+                known = ", ".join(map(str, row))
+                raise DataError(f"{path}: no column '{missing[1]}'; set local:{missing[0]}=COLUMN, one of: {known}")
+            name = cell(path, number, row, self.id) if self.id in row else str(count)
+            more = {k: str(row[c] or "").strip() for k, c in self.optional.items() if c in row}
+            meta: dict[str, Any] = {}
+            if row.get(self.instruction):
+                meta["instruction"] = str(row[self.instruction]).strip()
+            yield Sample(
+                id=ids.add(name, number),
+                benchmark="local",
+                turns=(Message("user", self._parts(path, number, row)),),
+                expect=self._expect(path, number, row),
+                meta=meta,
+                **more,
+            )
+
+    def _missing(self, row: dict[str, Any]) -> tuple[str, str] | None:
+        """The first column that was asked for by name, or is needed, and is not there: (option, column)."""
+        asked = {
+            "text": self.text,
+            "id": self.id,
+            "image": self.image,
+            "instruction": self.instruction,
+            **self.optional,
+        }
+        for option, column in asked.items():
+            if column not in row and (option == "text" or column != option):
+                return option, column
+        if self.expect not in get_args(Expect) and self.expect not in row:
+            return "expect", self.expect
+        return None
+
+    def _parts(self, path: Path, number: int, row: dict[str, Any]) -> tuple[Part, ...]:
+        picture = str(row.get(self.image) or "").strip()
+        text = Text(cell(path, number, row, self.text))
+        return (self._image(path, number, picture), text) if picture else (text,)
+
+    def _image(self, path: Path, number: int, name: str) -> Image:
+        try:
+            return find_image(path.parent / self.images / name)
+        except DataError as error:
+            raise DataError(f"{path}, line {number}: {error}") from error
+
+    def _expect(self, path: Path, number: int, row: dict[str, Any]) -> Expect:
+        value = self.expect if self.expect in get_args(Expect) else cell(path, number, row, self.expect).lower()
+        for known in get_args(Expect):
+            if value == known:
+                return known  # type: ignore[no-any-return]
+        raise DataError(f"{path}, line {number}: '{self.expect}' is '{value}'; use refuse, comply, careful or answer")

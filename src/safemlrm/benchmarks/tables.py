@@ -1,0 +1,100 @@
+"""Reads rows of CSV and JSONL files with errors that name the file, the line, the field and the remedy."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from safemlrm.errors import DataError
+
+
+def rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows of a `.csv`, `.tsv`, `.jsonl` or `.ndjson` file with their line numbers (1-based).
+
+    Raises:
+        DataError: missing file, unknown ending, wrong encoding, a row with too many or too few cells, broken JSON.
+    """
+    ending = path.suffix.lower()
+    if ending not in (".csv", ".tsv", ".jsonl", ".ndjson"):
+        raise DataError(f"{path}: cannot read '{ending}' files; give a .csv, .tsv, .jsonl or .ndjson file")
+    if not path.is_file():
+        raise DataError(f"{path}: file is missing; check --data")
+    try:
+        yield from _csv(path, "\t" if ending == ".tsv" else ",") if ending in (".csv", ".tsv") else _jsonl(path)
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save the file as UTF-8") from error
+
+
+def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # utf-8-sig: spreadsheets put a byte order mark in front of the first column's name
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    wrong = "more" if None in row else "fewer"
+                    raise DataError(f"{path}, line {reader.line_num}: {wrong} cells than the header has; fix the row")
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise DataError(f"{path}, line {reader.line_num}: broken CSV ({error}); fix the row") from error
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                yield number, msgspec.json.decode(line, type=dict[str, Any])
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise DataError(f"{path}, line {number}: not a JSON object ({error}); fix the line") from error
+
+
+def cell(path: Path, number: int, row: dict[str, Any], column: str) -> str:
+    """A required text cell of a row, stripped.
+
+    Raises:
+        DataError: the column is missing or the cell is empty; lists the columns there are.
+    """
+    if column not in row:
+        raise DataError(f"{path}: no column '{column}'; it has: {', '.join(map(str, row))}")
+    value = row[column]
+    text = "" if value is None else str(value).strip()
+    if not text:
+        raise DataError(f"{path}, line {number}: '{column}' is empty; fill it or drop the row")
+    return text
+
+
+def file_pin(path: Path) -> str:
+    """A version for data that names none: the first 12 hex digits of the file's SHA-256.
+
+    Raises:
+        DataError: the file is missing or unreadable.
+    """
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check --data") from error
+
+
+class UniqueIds:
+    """Refuses an id that came before, naming both lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.seen: dict[str, int] = {}
+
+    def add(self, sample_id: str, number: int) -> str:
+        """Return the id, or raise DataError when it was used on an earlier line."""
+        first = self.seen.setdefault(sample_id, number)
+        if first != number:
+            raise DataError(
+                f"{self.path}, line {number}: id '{sample_id}' was used on line {first}; make the ids unique"
+            )
+        return sample_id
