@@ -1,0 +1,214 @@
+"""Any OpenAI-compatible server: OpenAI, vLLM, SGLang, Ollama, OpenRouter, llama.cpp and others."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from safemlrm.errors import ModelError, UsageError
+from safemlrm.models.faults import complaint_in, fault_of, one_line, refused_by_policy
+from safemlrm.models.limits import Fate, Limits
+from safemlrm.models.reply import policy_refusal, read_reply
+from safemlrm.models.transport import Reply, Transport
+from safemlrm.models.wire import SEED_MASK, encode, estimate, messages_of, verdict_format
+from safemlrm.registry import nearest
+from safemlrm.types import Prompt, Response, Spec
+
+_OURS = {"messages", "model", "n", "stream"}  # of a request's fields, those that `extra` may not set
+_LONGEST_DELAY = 30.0  # seconds between two tries, unless the server asks for more
+_log = logging.getLogger(__name__)
+
+
+class OpenAIModel:
+    """A model behind `base_url` (such as `http://localhost:8000/v1`), asked by `POST base_url/chat/completions`.
+
+    `extra` is merged into every request's body. `timeout` is in seconds and for each of up to `1 + retries` tries.
+    `limits` shares one server's limits between several models; without it the model has its own, made of
+    `concurrency`, `requests_per_minute` and `tokens_per_minute`. `format` and `opened` are hints for `split_thought`.
+    A server takes a prefill only if told to (vLLM: `extra={"continue_final_message": True,
+    "add_generation_prompt": False}`). The key is sent to the server and appears nowhere else.
+
+    Identity (`spec`): the name and the options that change an answer; not the server that happens to run the model.
+    """
+
+    streams = False
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        base_url: str,
+        key: str = "",
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+        top_p: float | None = None,
+        system: str = "",
+        extra: Mapping[str, Any] | None = None,
+        concurrency: int = 32,
+        timeout: float = 120.0,
+        retries: int = 5,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+        label: str = "",
+        limits: Limits | None = None,
+        format: str | None = None,
+        opened: bool = False,
+    ) -> None:
+        self.name = name
+        self.label = label or f"openai/{name}"
+        self.system = system
+        self.retries = retries
+        self.tries = 0  # requests sent, retries and failures included
+        self.limits = limits or Limits(
+            concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute
+        )
+        options = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, **(extra or {})}
+        self._options = {option: value for option, value in options.items() if value is not None}
+        if _OURS & self._options.keys():
+            raise UsageError(f"{self.label}: extra may not set {', '.join(sorted(_OURS & self._options.keys()))}")
+        self.spec = Spec(self.label, "1", {**self._options, **({"system": system} if system else {})})
+        self.prefills = self._options.get("continue_final_message") is True
+        self._rejected: set[str] = set()  # fields this server has said that it does not take
+        self._format = format
+        self._opened = opened
+        self._key = key.strip()
+        self._transport = Transport(base_url, self._key, timeout)
+        self._first_delay = 0.5  # seconds; tests make it shorter
+        self._random: Callable[[], float] = random.random
+
+    def __repr__(self) -> str:
+        return f"OpenAIModel({self.name!r}, base_url={self._transport.shown!r})"
+
+    async def ask(self, prompt: Prompt, *, seed: int = 0, schema: Mapping[str, Any] | None = None) -> Response:
+        """Put the prompt to the model, trying again where that can help.
+
+        Raises:
+            ModelError: no reply could be had; `kind` says why.
+            DataError: an image's file is gone or changed.
+        """
+        if prompt.prefill and not self.prefills:
+            raise ModelError(f"{self.label}: this server takes no prefill", kind="unsupported")
+        opened = self._opened or ("<think>" in prompt.prefill and "</think>" not in prompt.prefill)
+        fields = self._fields(prompt, seed, schema)
+        body = encode(fields)
+        tokens = estimate(prompt, self._options.get("max_tokens")) if self.limits.counts_tokens else 0.0
+        closings = self._transport.closings
+        tried = 0
+        while True:
+            outcome = await self._try(body, tokens, opened)
+            if isinstance(outcome, Response):
+                return outcome
+            if self._gives_up_field(outcome, fields):
+                fields = self._fields(prompt, seed, schema)
+                body = encode(fields)
+                continue
+            tried += 1
+            if not outcome.retryable or tried > self.retries or self._transport.closings != closings:
+                raise self._told(outcome, tried)
+            # Exponential backoff with full jitter; where the server named a time, `limits` hold everybody back.
+            await asyncio.sleep(self._random() * min(_LONGEST_DELAY, self._first_delay * 2.0 ** (tried - 1)))
+
+    async def check(self) -> str:
+        """Ask the server for its models; one line that says whether it answers and lists this one.
+
+        Raises:
+            ModelError: it does not answer, or turns the key down.
+        """
+        outcome = await self._transport.request("models")
+        if isinstance(outcome, Reply):
+            if outcome.status != 200:
+                outcome = fault_of(outcome.status, complaint_in(outcome.body), outcome.headers)
+            else:
+                return f"{self._transport.shown}: {_listed(outcome.body, self.name)}"
+        raise self._told(outcome, 1)
+
+    async def close(self) -> None:
+        """Close the connections; may be called more than once, and asking again opens new ones."""
+        await self._transport.close()
+
+    def _fields(self, prompt: Prompt, seed: int, schema: Mapping[str, Any] | None) -> dict[str, Any]:
+        """The request's body, without what this server has turned down before."""
+        fields: dict[str, Any] = {"model": self.name, "messages": messages_of(prompt, self.system), **self._options}
+        fields.setdefault("seed", seed & SEED_MASK)
+        if schema is not None:
+            fields["response_format"] = verdict_format(schema)
+        if self.prefills and not prompt.prefill:  # else the server would go on with the user's own words
+            del fields["continue_final_message"]
+            fields.pop("add_generation_prompt", None)
+        if "max_tokens" in self._rejected and "max_tokens" in fields:
+            fields["max_completion_tokens"] = fields.pop("max_tokens")
+        for field in self._rejected:
+            fields.pop(field, None)
+        return fields
+
+    async def _try(self, body: bytes, tokens: float, opened: bool) -> Response | ModelError:
+        """One request, within the limits."""
+        ticket = await self.limits.enter(tokens)
+        fate: Fate = "failed"
+        wait: float | None = None
+        try:
+            self.tries += 1
+            outcome = self._read(await self._transport.request("chat/completions", body), opened)
+            if isinstance(outcome, Response):
+                fate = "answered"
+                if tokens and outcome.usage.output is not None:
+                    self.limits.spend((outcome.usage.input or 0) + outcome.usage.output - tokens)
+            else:
+                wait = outcome.retry_after
+                if outcome.kind in ("rate_limit", "timeout") or outcome.status in (503, 529):
+                    fate = "overloaded"
+            return outcome
+        finally:
+            self.limits.leave(ticket, fate, retry_after=wait)
+
+    def _read(self, reply: Reply | ModelError, opened: bool) -> Response | ModelError:
+        """What a reply amounts to: a response, a refusal by the provider's policy, or a failure."""
+        if isinstance(reply, ModelError):
+            return reply
+        if reply.status == 200:
+            return read_reply(reply.body, reply.headers, seconds=reply.seconds, format=self._format, opened=opened)
+        complaint = complaint_in(reply.body)
+        if refused_by_policy(reply.status, complaint):
+            return policy_refusal(complaint.message, reply.seconds)
+        return fault_of(reply.status, complaint, reply.headers)
+
+    def _gives_up_field(self, fault: ModelError, fields: Mapping[str, Any]) -> bool:
+        """Whether the server turned down an optional field of ours by name; it is then left out from now on."""
+        if fault.kind != "bad_request":
+            return False
+        said = str(fault)
+        for field in ("response_format", "seed", "max_tokens"):
+            if field not in fields or not re.search(rf"\b{field}\b", said):
+                continue
+            if field == "max_tokens" and "max_completion_tokens" not in said:
+                continue  # too large a number, say: nothing to do with the field's name
+            _log.warning("%s does not take '%s'; going on without it", self.label, field)
+            self._rejected.add(field)
+            return True
+        return False
+
+    def _told(self, fault: ModelError, tries: int) -> ModelError:
+        """The failure as people read it: who failed, how, after how many tries; on one line and without the key."""
+        said = one_line(str(fault), self._key)
+        often = f" (after {tries} tries)" if tries > 1 else ""
+        return ModelError(
+            f"{self.label} at {self._transport.shown}: {said}{often}",
+            kind=fault.kind,
+            status=fault.status,
+            retryable=fault.retryable,
+            retry_after=fault.retry_after,
+        )
+
+
+def _listed(body: bytes, name: str) -> str:
+    try:
+        names = [entry["id"] for entry in msgspec.json.decode(body)["data"]]
+    except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
+        return "answers, but its list of models cannot be read"
+    return f"serves '{name}'" if name in names else f"answers, but does not list '{name}'{nearest(name, names)}"
