@@ -1,0 +1,244 @@
+"""Works through a plan: asks what is not answered, judges what is not judged, writes each result as it comes.
+
+A fixed number of workers draw from one stream of jobs, so that at most `concurrency` requests are in flight and memory
+does not grow with the run. A worker judges a response right after it has stored it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import Any
+
+from msgspec import Struct
+
+from safemlrm.errors import ModelError
+from safemlrm.registry import short
+from safemlrm.run.asking import ask_question
+from safemlrm.run.finished import Finished
+from safemlrm.run.judging import judge_response
+from safemlrm.run.limits import Limits
+from safemlrm.run.lookup import Lookup
+from safemlrm.run.plan import Plan, Question
+from safemlrm.run.progress import Progress
+from safemlrm.run.records import ErrorRecord, ResponseHead, ResponseRecord, identity
+from safemlrm.run.store import Writer
+from safemlrm.types import Image, Judge, Key, Model, Prompt, Response, Sample, Text, Verdict
+
+
+class Outcome(Struct):
+    """How a start of the engine ended. `stopped` is "", "interrupted", or the reason it stopped by itself."""
+
+    planned: int = 0
+    answered: int = 0
+    failed: int = 0
+    judge_failed: int = 0
+    stopped: str = ""
+    cost: float = 0.0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned question has a response and all verdicts."""
+        return not self.stopped and not self.failed and not self.judge_failed
+
+
+Job = Callable[[], Coroutine[Any, Any, None]]
+
+
+class Engine:
+    """One start of a run: made for a plan and an open store, used once."""
+
+    def __init__(self, plan: Plan, store: Writer, limits: Limits, *, quiet: bool = False) -> None:
+        self.plan = plan
+        self.store = store
+        self.limits = limits
+        self.quiet = quiet
+        self.seed = plan.options.seed
+        self.finished = Finished(store)
+        self.outcome = Outcome()
+        self.judges = [(short(judge.spec), judge) for judge in plan.judges]
+        self.progress = Progress(0)
+
+    def prepare(self) -> None:
+        """Check every planned sample and store those that are new, so that bad data stops a run before its first call.
+
+        Raises:
+            DataError: as `Plan.samples` does.
+        """
+        count = 0
+        for sample in self.plan.samples():
+            count += 1
+            if (sample.benchmark, sample.id) not in self.finished.samples:
+                self.store.add_sample(sample)
+        self.outcome.planned = count * self.plan.conditions
+
+    async def run(self) -> Outcome:
+        """Do all that is left to do. Ctrl-C ends it cleanly with `stopped == "interrupted"`."""
+        unjudged = set(_unjudged(self))
+        done = min(len(self.finished.responses), self.outcome.planned) - len(unjudged)
+        self.progress = Progress(self.outcome.planned, done, quiet=self.quiet)
+        with self.progress:
+            async with _interruptible() as interrupted:
+                try:
+                    await self._work(chain(judging_jobs(self, unjudged), self.asking_jobs()))
+                except asyncio.CancelledError:
+                    if not interrupted():
+                        raise
+                    self.outcome.stopped = "interrupted"
+                finally:
+                    await close_all([*self.plan.models.values(), self.plan.judge_model])
+        self.outcome.cost = self.limits.spending.cost
+        return self.outcome
+
+    async def _work(self, jobs: Iterator[Job]) -> None:
+        """Do the jobs with `concurrency` workers until a limit is hit; what is in flight then is finished first."""
+
+        async def worker() -> None:
+            for job in jobs:
+                await job()
+                if self.outcome.stopped:
+                    return
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self.plan.options.concurrency):
+                    group.create_task(worker())
+        except ExceptionGroup as errors:  # the first one tells; the others were cancelled or say the same
+            raise errors.exceptions[0] from None
+
+    def asking_jobs(self) -> Iterator[Job]:
+        """A job for each question that lacks a response; prompts are made and stored as they are needed."""
+        for sample in self.store.samples():
+            for prompt_key, make in self.plan.prompts(sample):
+                prompt: Prompt | None = None
+                for key, defense, model in self.plan.keys(prompt_key):
+                    if self.finished.has_response(key, short(model.spec)):
+                        continue
+                    if prompt is None:
+                        prompt = self._stored(prompt_key, make())
+                    question = Question(key, sample, prompt, defense, model)
+                    yield lambda question=question: self._ask(question)  # type: ignore[misc]
+
+    def _stored(self, key: Key, prompt: Prompt) -> Prompt:
+        if identity(key) not in self.finished.prompts:
+            self.store.add_prompt(key, prompt)
+        return prompt
+
+    async def _ask(self, question: Question) -> None:
+        key, name = question.key, short(question.model.spec)
+        try:
+            response = await ask_question(question, self.seed)
+        except ModelError as error:
+            self.outcome.failed += 1
+            self._failed(ErrorRecord(key, name, "ask", error.kind, str(error), error.status), question.model, error)
+            return
+        self.store.add_response(key, name, response)
+        self.outcome.answered += 1
+        self.limits.success(question.model.spec.name)
+        if await self.judge_all(key, name, question.sample, question.prompt, response):
+            self.progress.finished()
+        self._stop_for(self._cost(question.model, question.prompt, response))
+
+    async def judge_all(self, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response) -> bool:
+        """Let each judge that has not yet judged this response do so; whether all have now."""
+        complete = True
+        for judge_name, judge in self.judges:
+            if not self.finished.is_judged(key, name, judge_name):
+                complete = await self._judge(judge, key, name, sample, prompt, response) and complete
+        return complete
+
+    async def _judge(
+        self, judge: Judge, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response
+    ) -> bool:
+        model = self.plan.judge_model if judge.needs_model else None
+        try:
+            verdicts = await judge_response(judge, model, key, sample, prompt, response, self.seed)
+        except ModelError as error:
+            self.outcome.judge_failed += 1
+            record = ErrorRecord(key, name, "judge", error.kind, str(error), error.status, judge.spec)
+            self._failed(record, model, error)
+            return False
+        self.store.add_verdicts(key, name, verdicts)
+        if model is not None:
+            self.limits.success(model.spec.name)
+            self._stop_for(self._judge_cost(model, response, verdicts))
+        return True
+
+    def _failed(self, record: ErrorRecord, model: Model | None, error: ModelError) -> None:
+        self.store.add_error(record)
+        self.progress.failed()
+        self._stop_for(self.limits.error(model.spec.name if model else "", error))
+
+    def _cost(self, model: Model, prompt: Prompt, response: Response) -> str:
+        parts = [part for m in prompt.messages for part in m.parts]
+        chars = sum(len(part.text) for part in parts if isinstance(part, Text))
+        images = sum(isinstance(part, Image) for part in parts)
+        name = model.spec.name
+        reasons = [self.limits.spend(name, call.usage, chars, len(call.text), images) for call in response.calls]
+        text = response.raw or response.answer
+        return next(filter(None, [*reasons, self.limits.spend(name, response.usage, chars, len(text), images)]), "")
+
+    def _judge_cost(self, model: Model, response: Response, verdicts: list[Verdict]) -> str:
+        """One cost per judge call: the verdicts of a joint call carry its usage once."""
+        calls = {verdict.call or str(index): verdict.usage for index, verdict in reversed([*enumerate(verdicts)])}
+        chars = 2 * (len(response.answer) + len(response.reasoning)) + 6000
+        return next(filter(None, [self.limits.spend(model.spec.name, u, chars, 400) for u in calls.values()]), "")
+
+    def _stop_for(self, reason: str) -> None:
+        self.outcome.stopped = self.outcome.stopped or reason
+
+
+def judging_jobs(engine: Engine, unjudged: set[bytes]) -> Iterator[Job]:
+    """A job for each stored response that is named in `unjudged`."""
+    if not unjudged:
+        return
+    lookup = Lookup(engine.store)
+    for record in engine.store.responses():
+        if identity(record.key, record.model) in unjudged:
+            yield lambda record=record: _judge_stored(engine, lookup, record)  # type: ignore[misc]
+
+
+def _unjudged(engine: Engine) -> Iterator[bytes]:
+    for head in engine.store.heads("responses-*.jsonl", ResponseHead):
+        if not all(engine.finished.is_judged(head.key, head.model, name) for name, _ in engine.judges):
+            yield identity(head.key, head.model)
+
+
+async def _judge_stored(engine: Engine, lookup: Lookup, record: ResponseRecord) -> None:
+    sample, prompt = lookup.sample(record.key), lookup.prompt(record.key)
+    if await engine.judge_all(record.key, record.model, sample, prompt, record):
+        engine.progress.finished()
+
+
+async def close_all(models: list[Model | None]) -> None:
+    """Close the connections of all models."""
+    for model in models:
+        if model is not None:
+            await model.close()
+
+
+@asynccontextmanager
+async def _interruptible() -> AsyncIterator[Callable[[], bool]]:
+    """Turn SIGINT and SIGTERM into a cancellation of the current task; gives a function that says whether one came."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    came: list[int] = []
+
+    def on_signal(number: int) -> None:
+        came.append(number)
+        if task is not None:
+            task.cancel()
+
+    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+    try:
+        for number in numbers:
+            loop.add_signal_handler(number, on_signal, number)
+    except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, as in a notebook's worker
+        numbers = ()
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,133 @@
+"""What a run would do and cost, without doing it: `safemlrm run --dry-run`."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from safemlrm.registry import short
+from safemlrm.run.limits import bare, needed_prices, tokens
+from safemlrm.run.plan import Plan
+from safemlrm.types import Image, Key, Message, Prompt, Text
+
+OUTPUT_GUESS = 1500
+JUDGE_PROMPT_TOKENS = 1500
+JUDGE_OUTPUT_TOKENS = 200
+
+
+class CellEstimate(Struct, frozen=True):
+    """Questions of one benchmark x attack x defense x control to one model."""
+
+    benchmark: str
+    attack: str
+    defense: str
+    control: str
+    model: str
+    questions: int
+
+
+class Estimate(Struct, frozen=True):
+    """Cells, calls, tokens and cost; `basis` says how the tokens were guessed, `cost` is `None` without prices."""
+
+    cells: list[CellEstimate]
+    samples: int
+    target_calls: int
+    judge_calls: int
+    input_tokens: int
+    output_tokens: int
+    cost: float | None
+    basis: str
+    first_key: Key | None
+    first_prompt: Prompt | None
+
+
+def estimate(plan: Plan) -> Estimate:
+    """Go over the plan's samples and make every prompt of the first, without calling anything.
+
+    The size of each prompt is taken from the first sample of its attack and control; defenses that ask more than once
+    cost more than is shown.
+
+    Raises:
+        DataError: as a run would.
+    """
+    per_benchmark: dict[str, int] = {}
+    first_key: Key | None = None
+    first_prompt: Prompt | None = None
+    size: dict[tuple[str, str, str], int] = {}
+    for sample in plan.samples():
+        per_benchmark[sample.benchmark] = per_benchmark.get(sample.benchmark, 0) + 1
+        if per_benchmark[sample.benchmark] > 1:
+            continue
+        for key, make in plan.prompts(sample):
+            prompt = make()
+            size[sample.benchmark, key.attack, key.control] = prompt_tokens(prompt)
+            if first_prompt is None:
+                first_key, first_prompt = key, without_bytes(prompt)
+    cells = [
+        CellEstimate(b, attack, d.name, control, short(m.spec), per_benchmark[b] * plan.options.repeats)
+        for (b, attack, control) in size
+        for d in plan.defenses
+        for m in plan.models.values()
+    ]
+    return _totals(plan, cells, size, sum(per_benchmark.values()), first_key, first_prompt)
+
+
+def _totals(
+    plan: Plan,
+    cells: list[CellEstimate],
+    size: dict[tuple[str, str, str], int],
+    samples: int,
+    first_key: Key | None,
+    first_prompt: Prompt | None,
+) -> Estimate:
+    prices = needed_prices(plan.options, plan.settings.prices)
+    names = {short(m.spec): bare(m.spec.name) for m in plan.models.values()}
+    reply = plan.options.max_tokens or OUTPUT_GUESS
+    questions = sum(c.questions for c in cells)
+    tokens_in = {c: c.questions * size[c.benchmark, c.attack, c.control] for c in cells}
+    judge_calls = questions * sum(calls_of(judge.spec.params) for judge in plan.judges if judge.needs_model)
+    judge_in, judge_out = judge_calls * (JUDGE_PROMPT_TOKENS + 2 * reply), judge_calls * JUDGE_OUTPUT_TOKENS
+    asked = {names[c.model] for c in cells if not c.model.startswith("embedded/")}
+    cost: float | None = None
+    if asked <= prices.keys() and (plan.judge_model is None or bare(plan.judge_model.spec.name) in prices):
+        cost = sum(
+            (tokens_in[c] * prices[names[c.model]].input + c.questions * reply * prices[names[c.model]].output) / 1e6
+            for c in cells
+            if names[c.model] in prices
+        )
+        if plan.judge_model is not None:
+            price = prices[bare(plan.judge_model.spec.name)]
+            cost += (judge_in * price.input + judge_out * price.output) / 1e6
+    guess = "--max-tokens" if plan.options.max_tokens else f"a guess of {OUTPUT_GUESS}"
+    return Estimate(
+        cells=cells,
+        samples=samples,
+        target_calls=questions,
+        judge_calls=judge_calls,
+        input_tokens=sum(tokens_in.values()) + judge_in,
+        output_tokens=questions * reply + judge_out,
+        cost=cost,
+        basis=f"4 characters a token, 800 tokens an image, {guess} tokens a reply; prices from safemlrm.toml",
+        first_key=first_key,
+        first_prompt=first_prompt,
+    )
+
+
+def calls_of(params: dict[str, object]) -> int:
+    """Judge calls per response: three where a protocol judges each part in a call of its own."""
+    return 3 if params.get("calls") == "three" else 1
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """A rough size of a prompt in tokens."""
+    parts = [part for m in prompt.messages for part in m.parts]
+    text = sum(len(part.text) for part in parts if isinstance(part, Text))
+    return tokens(text, sum(isinstance(part, Image) for part in parts))
+
+
+def without_bytes(prompt: Prompt) -> Prompt:
+    """The prompt with drawn images named by hash only."""
+    messages = tuple(
+        Message(m.role, tuple(Image(p.sha256, p.media, p.path) if isinstance(p, Image) else p for p in m.parts))
+        for m in prompt.messages
+    )
+    return Prompt(messages, prompt.attack, prompt.prefill, prompt.image_source)

@@ -1,0 +1,165 @@
+"""What a run is asked to do: the options of `safemlrm run`, of a recipe file and of `safemlrm.run()`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from safemlrm.errors import StoreError, UsageError
+
+
+class RunOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The options by the names of the flags. Components are written `name:option=value,...`.
+
+    `data` maps a benchmark's name (or "" for all) to its folder; `seed` fixes sampling and the choice of samples;
+    `max_tokens` counts the model's output tokens; `timeout` is in seconds per try; `max_errors` is a number or a
+    percentage; `max_cost` is in the currency of the prices in `safemlrm.toml`.
+    """
+
+    benchmark: list[str] = []
+    attack: list[str] = ["none"]
+    defense: list[str] = ["none"]
+    control: list[str] = ["none"]
+    model: list[str] = []
+    base: list[str] = []
+    judge: list[str] = ["rules"]
+    judge_model: str | None = None
+    data: dict[str, str] = {}
+    plugin: list[str] = []
+    limit: int | None = None
+    repeats: int = 1
+    seed: int = 0
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    system: str = ""
+    extra: dict[str, Any] = {}
+    base_url: str | None = None
+    judge_base_url: str | None = None
+    concurrency: int = 32
+    timeout: float = 120.0
+    retries: int = 5
+    max_errors: str | None = None
+    max_cost: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.benchmark:
+            raise UsageError(
+                "nothing to run: give --benchmark, e.g. --benchmark figstep; see 'safemlrm list benchmarks'"
+            )
+        if not self.model:
+            raise UsageError("no model: give --model, e.g. --model openai/NAME or --model embedded/reasoner")
+        if len(self.base) not in (0, 1, len(self.model)):
+            counts = f"{len(self.base)} --base for {len(self.model)} --model"
+            raise UsageError(f"{counts}: give it once, or once for each --model in order")
+        for name, least in (("limit", 1), ("repeats", 1), ("concurrency", 1), ("retries", 0), ("max_tokens", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
+        if self.timeout <= 0:
+            raise UsageError(f"--timeout {self.timeout}: must be more than 0 seconds")
+        error_limit(self.max_errors)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """(base, reasoning model) as they were named; empty without `--base`."""
+        bases = self.base * len(self.model) if len(self.base) == 1 else self.base
+        return [(base, model) for base, model in zip(bases, self.model, strict=True) if base != model] if bases else []
+
+
+def error_limit(text: str | None) -> tuple[int | None, float | None]:
+    """Read `--max-errors`: a number, or a percentage of the finished questions; (None, None) is no limit.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if text is None:
+        return None, None
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return None, share
+        elif int(text) >= 0:
+            return int(text), None
+    except ValueError:
+        pass
+    raise UsageError(f"--max-errors '{text}': give a number like 50, or a percentage like 5%")
+
+
+GROWING_LISTS = ("benchmark", "attack", "defense", "control", "model", "base", "judge")
+FREE = ("concurrency", "timeout", "retries", "max_errors", "max_cost", "base_url", "judge_base_url", "plugin")
+
+
+def check_resumable(old: dict[str, Any], new: RunOptions, root: Path) -> None:
+    """Allow a run to go on only with options that leave what is already there valid.
+
+    Grid, limit and repeats may grow; how requests are sent (concurrency, time-out, retries, stops, the server's
+    address) may change, since it is not part of any answer.
+
+    Raises:
+        StoreError: another option changed; names it with both values.
+    """
+    before = msgspec.convert(old, RunOptions)
+    for name in RunOptions.__struct_fields__:
+        was, now = getattr(before, name), getattr(new, name)
+        if was == now or name in FREE:
+            continue
+        if name in GROWING_LISTS and all(item in now for item in was):
+            continue
+        if name == "repeats" and now > was:
+            continue
+        if name == "limit" and was is not None and (now is None or now > was):
+            continue
+        if name == "data" and all(now.get(key) == value for key, value in was.items()):
+            continue
+        flag = f"--{name.replace('_', '-')}"
+        raise StoreError(
+            f"{root}: was started with {flag} {_shown(was)}, not {_shown(now)}; use the same value or another --out"
+        )
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "(none)"
+    return "(none)" if value in (None, "", {}) else str(value)
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The options in a TOML recipe, by the names of the flags (with `_` or `-`).
+
+    Raises:
+        UsageError: no such file, not TOML, or a name that is no option.
+    """
+    try:
+        found = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
+    except OSError as error:
+        raise UsageError(f"{path}: recipe cannot be read ({error.strerror})") from error
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise UsageError(f"{path}: not a valid TOML recipe ({error})") from error
+    options = {key.replace("-", "_"): value for key, value in found.items()}
+    for key in options:
+        if key not in {*RunOptions.__struct_fields__, "out"}:
+            from safemlrm.registry import nearest
+
+            raise UsageError(f"{path}: no option '{key}'{nearest(key, RunOptions.__struct_fields__)}")
+    return options
+
+
+def make_options(values: dict[str, Any]) -> RunOptions:
+    """Options from plain values; a single text where a list is meant becomes a list of one.
+
+    Raises:
+        UsageError: a value has the wrong type; names the option.
+    """
+    listed = {*GROWING_LISTS, "plugin"}
+    plain = {k: [v] if k in listed and isinstance(v, str) else v for k, v in values.items() if v is not None}
+    if isinstance(plain.get("data"), str | Path):
+        plain["data"] = {"": str(plain["data"])}
+    try:
+        return msgspec.convert(plain, RunOptions)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"options: {error}") from error

@@ -1,0 +1,163 @@
+"""Starts or resumes a run in its folder, and judges a finished one again."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import importlib.metadata
+import os
+import platform
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from safemlrm.errors import StoreError
+from safemlrm.registry import load_plugin, short
+from safemlrm.run.engine import Engine, Outcome
+from safemlrm.run.limits import Limits, needed_prices
+from safemlrm.run.options import RunOptions, check_resumable
+from safemlrm.run.plan import Plan, component_notes, make_judges
+from safemlrm.run.store import Manifest, Reader, Writer
+from safemlrm.settings import Settings, load_settings
+
+PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")
+
+
+def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str = "") -> Outcome:
+    """Start a run in `out`, or go on with the one that is there.
+
+    Raises:
+        UsageError, DataError, StoreError: before the first call, with nothing already done lost.
+    """
+    settings = load_settings()
+    prices = needed_prices(options, settings.prices)
+    plan = Plan(options, settings)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.exists() and not (out / "manifest.json").exists() and any(_foreign(out)):
+        raise StoreError(f"{out}: is not empty and holds no run; choose another --out")
+    with Writer(out) as store:
+        manifest = _manifest(plan, options, out, command)
+        store.write_manifest(manifest)
+        limits = Limits(options, prices)
+        engine = Engine(plan, store, limits, quiet=quiet)
+        _count_earlier_cost(store, limits)
+        engine.prepare()
+        outcome = asyncio.run(engine.run())
+        _finish(store, manifest, outcome)
+        return outcome
+
+
+def _foreign(out: Path) -> list[str]:
+    """What lies in a folder besides the files a run killed at its very start may have left."""
+    own = {"lock", "images", "manifest.tmp"}
+    return [name for name in os.listdir(out) if name not in own and not name.endswith(".jsonl")]
+
+
+def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again: bool, quiet: bool = False) -> Outcome:
+    """Judge the stored responses of a run; never generates.
+
+    Responses that a judge with the same Spec has judged are skipped, unless `again`: then its new verdicts are appended
+    and count instead of the old. `changes` replaces options such as `judge_model` for this judging.
+
+    Raises:
+        UsageError, StoreError: before the first call.
+    """
+    reader = Reader(out)
+    before = msgspec.convert(reader.manifest().options, RunOptions)
+    given = {name: value for name, value in changes.items() if value is not None}
+    options = msgspec.structs.replace(before, judge=judges, **given)
+    for plugin in options.plugin:
+        load_plugin(plugin)
+    settings = load_settings()
+    made, model = make_judges(options, settings)
+    plan = _JudgingPlan(options, settings, made, model)
+    with Writer(out) as store:
+        manifest = store.manifest()
+        manifest.judges |= {short(judge.spec): msgspec.to_builtins(judge.spec) for judge in made}
+        store.write_manifest(manifest)
+        engine = Engine(plan, store, Limits(options, needed_prices(options, settings.prices)), quiet=quiet)
+        if again:
+            engine.finished.judged.clear()
+        engine.outcome.planned = len(engine.finished.responses)
+        return asyncio.run(engine.run())
+
+
+class _JudgingPlan(Plan):
+    """A plan that has judges and nothing to ask."""
+
+    def __init__(self, options: RunOptions, settings: Settings, judges: list[Any], judge_model: Any) -> None:
+        self.options = options
+        self.settings = settings
+        self.attacks, self.defenses, self.controls, self.benchmarks = [], [], [], []
+        self.models = {}
+        self.judges, self.judge_model = judges, judge_model
+
+
+def _manifest(plan: Plan, options: RunOptions, out: Path, command: str) -> Manifest:
+    now = _now()
+    old = Reader(out).manifest() if (out / "manifest.json").exists() else None
+    if old:
+        check_resumable(old.options, options, out)
+        now_there = {b.name for b in plan.benchmarks}
+        moved = [name for name in old.data if name not in now_there]
+        if moved:
+            raise StoreError(
+                f"{out}: its data {', '.join(moved)} changed or is gone; restore it or choose another --out"
+            )
+    stored = msgspec.structs.replace(options, base_url=None, judge_base_url=None)
+    return Manifest(
+        started=old.started if old else now,
+        command=command or (old.command if old else ""),
+        options=msgspec.to_builtins(stored),
+        versions=versions(),
+        data=[b.name for b in plan.benchmarks],
+        models={short(m.spec): msgspec.to_builtins(m.spec) for m in plan.models.values()},
+        judges=(old.judges if old else {}) | {short(j.spec): msgspec.to_builtins(j.spec) for j in plan.judges},
+        pairs=plan.pairs,
+        notes=component_notes(plan),
+    )
+
+
+def _finish(store: Writer, manifest: Manifest, outcome: Outcome) -> None:
+    manifest.finished = _now()
+    manifest.planned = outcome.planned
+    manifest.status = (
+        "complete" if outcome.complete else "interrupted" if outcome.stopped == "interrupted" else "incomplete"
+    )
+    store.write_manifest(manifest)
+
+
+def _count_earlier_cost(store: Reader, limits: Limits) -> None:
+    """Let `--max-cost` hold for the whole run, not for each start of it."""
+    if limits.max_cost is None:
+        return
+    for record in store.responses():
+        for call in record.calls:
+            limits.spend(record.model, call.usage, 0, len(call.text))
+        limits.spend(record.model, record.usage, 0, len(record.raw or record.answer))
+    for verdict in store.verdicts():
+        if verdict.usage.output is not None:
+            limits.spend(str(verdict.judge.params.get("model", "")), verdict.usage, 0, 0)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this package and the libraries that decide figures."""
+    found = {"python": platform.python_version(), "safemlrm": importlib.metadata.version("safemlrm")}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def command_line() -> str:
+    """The command this process was started with, as one would type it."""
+    return shlex.join(["safemlrm", *sys.argv[1:]])
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,110 @@
+"""A run's files as Polars tables: what metrics, notebooks and exports read. Texts stay in the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any
+
+import polars as pl
+from msgspec import Struct
+
+from safemlrm.metrics.tables import KEY, SCHEMAS, TableName, Tables
+from safemlrm.registry import short
+from safemlrm.run.records import ErrorRecord
+from safemlrm.run.store import Reader
+from safemlrm.types import Key, Spec, Usage
+
+CHUNK = 50_000
+
+
+class _Sample(Struct, frozen=True):
+    id: str
+    benchmark: str
+    expect: str
+    scenario: str = ""
+    group: str = ""
+
+
+class _Response(Struct, frozen=True):
+    key: Key
+    model: str
+    answer: str
+    reasoning: str = ""
+    state: str = "none"
+    finish: str = "stop"
+    usage: Usage = Usage()
+    seconds: float = 0.0
+
+
+class _Verdict(Struct, frozen=True):
+    key: Key
+    model: str
+    judge: Spec
+    part: str
+    label: str
+    score: float | None = None
+    category: str = ""
+    correct: bool | None = None
+    aware: bool | None = None
+
+
+def read_tables(reader: Reader) -> Tables:
+    """The tables of a run (columns in `metrics.tables.SCHEMAS`).
+
+    Of several verdicts for the same key, model, judge and part the latest is kept; errors that a success followed are
+    left out.
+    """
+    samples = _frame("samples", reader.heads("samples.jsonl", _Sample), _sample_row)
+    responses = _frame("responses", reader.heads("responses-*.jsonl", _Response), _response_row)
+    verdicts = _frame("verdicts", reader.heads("verdicts-*.jsonl", _Verdict), _verdict_row)
+    latest = verdicts.unique(["model", *KEY, "judge", "part"], keep="last", maintain_order=True)
+    return Tables(samples, responses, latest, _open_errors(reader, responses, latest))
+
+
+def _frame(name: TableName, records: Iterable[Any], row: Callable[[Any], tuple[Any, ...]]) -> pl.DataFrame:
+    schema = SCHEMAS[name]
+    found = iter(records)
+    chunks = [pl.DataFrame(schema=schema)]
+    while rows := [row(record) for record in islice(found, CHUNK)]:
+        chunks.append(pl.DataFrame(rows, schema=schema, orient="row"))
+    return pl.concat(chunks)
+
+
+def _key(key: Key) -> tuple[Any, ...]:
+    return (key.benchmark, key.sample, key.attack, key.defense, key.control, key.repeat)
+
+
+def _sample_row(s: _Sample) -> tuple[Any, ...]:
+    return (s.benchmark, s.id, s.scenario, s.expect, s.group)
+
+
+def _response_row(r: _Response) -> tuple[Any, ...]:
+    lengths = (len(r.reasoning), len(r.answer))
+    tokens = (r.usage.reasoning, r.usage.output, r.usage.input)
+    return (r.model, *_key(r.key), r.state, r.finish, *lengths, *tokens, r.seconds)
+
+
+def _verdict_row(v: _Verdict) -> tuple[Any, ...]:
+    return (v.model, *_key(v.key), short(v.judge), v.part, v.label, v.score, v.category, v.correct, v.aware)
+
+
+def _open_errors(reader: Reader, responses: pl.DataFrame, verdicts: pl.DataFrame) -> pl.DataFrame:
+    """Errors of questions that still have no response, and of judgements that still have no verdict."""
+    rows = [(e.model, *_key(e.key), e.stage, e.kind, short(e.judge) if e.judge else "") for e in reader.errors()]
+    schema = {**SCHEMAS["errors"], "judge": pl.String()}
+    errors = pl.DataFrame(rows, schema=schema, orient="row")
+    by = ["model", *KEY]
+    asking = errors.filter(pl.col("stage") == "ask").join(responses, on=by, how="anti")
+    judging = errors.filter(pl.col("stage") == "judge").join(verdicts, on=[*by, "judge"], how="anti")
+    return pl.concat([asking, judging])
+
+
+def example_errors(reader: Reader, tables: Tables, limit: int = 50) -> Iterator[ErrorRecord]:
+    """One error with its message for each model, stage and kind among those still open."""
+    kinds = set(tables.errors.select("model", "stage", "kind").unique().iter_rows())
+    for error in reader.errors():
+        if (error.model, error.stage, error.kind) in kinds and limit:
+            kinds.discard((error.model, error.stage, error.kind))
+            limit -= 1
+            yield error
