@@ -1,0 +1,96 @@
+"""Intervals and tests for counts, on arrays: every function takes equally long arrays and returns arrays.
+
+A bound that does not exist (nothing counted, an unbounded ratio) is NaN.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
+
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bounds = tuple[Floats, Floats]
+
+
+def wilson(count: Counts, n: Counts, alpha: float | Floats) -> Bounds:
+    """Wilson score interval of `count` of `n` at level 1 - `alpha` (a number, or one for each).
+
+    Source: Wilson, JASA 22 (1927) 209-212; computed by statsmodels.
+    """
+    some = n > 0
+    # Where nothing was counted any valid n will do: the bounds are thrown away below.
+    low, high = proportion_confint(np.where(some, count, 0), np.where(some, n, 1), alpha=alpha, method="wilson")
+    return np.where(some, low, np.nan), np.where(some, high, np.nan)
+
+
+def mean_t(mean: Floats, deviation: Floats, n: Counts, confidence: float) -> Bounds:
+    """Student's t interval of a mean; `deviation` is the sample standard deviation. NaN for fewer than two values."""
+    enough = n > 1
+    freedom = np.where(enough, n - 1, 1)
+    half = stats.t.ppf((1 + confidence) / 2, freedom) * deviation / np.sqrt(np.where(enough, n, 1))
+    return np.where(enough, mean - half, np.nan), np.where(enough, mean + half, np.nan)
+
+
+def paired_difference(both: Counts, first: Counts, second: Counts, neither: Counts, confidence: float) -> Bounds:
+    """Interval of p_second - p_first for paired proportions; `first` and `second` count pairs with only that one.
+
+    Newcombe's hybrid score interval with a correlation term, method 10 of Statistics in Medicine 17 (1998) 2635-2650:
+    the two Wilson intervals are squared and added, less twice their product times the continuity-corrected phi.
+    """
+    n = both + first + second + neither
+    some = n > 0
+    size = np.where(some, n, 1)
+    p1, p2 = (both + first) / size, (both + second) / size
+    low1, high1 = wilson(both + first, n, 1 - confidence)
+    low2, high2 = wilson(both + second, n, 1 - confidence)
+    phi = _corrected_phi(both, first, second, neither)
+
+    def spread(a: Floats, b: Floats) -> Floats:
+        # Rounding can leave a tiny negative number where the two distances are equal and phi is 1.
+        return np.asarray(np.sqrt(np.maximum(a**2 - 2 * phi * a * b + b**2, 0.0)))
+
+    difference = p2 - p1
+    low = difference - spread(p2 - low2, high1 - p1)
+    high = difference + spread(high2 - p2, p1 - low1)
+    return np.where(some, np.clip(low, -1, 1), np.nan), np.where(some, np.clip(high, -1, 1), np.nan)
+
+
+def _corrected_phi(both: Counts, first: Counts, second: Counts, neither: Counts) -> Floats:
+    # Floats, since the product of four margins of a large run does not fit 64-bit integers.
+    a, b, c, d = (np.asarray(part, dtype=np.float64) for part in (both, first, second, neither))
+    n = a + b + c + d
+    product = (a + b) * (c + d) * (a + c) * (b + d)
+    cross = a * d - b * c
+    corrected = np.where(cross > 0, np.maximum(cross - n / 2, 0), cross)
+    return np.where(product > 0, corrected / np.sqrt(np.where(product > 0, product, 1)), 0.0)
+
+
+def paired_ratio(both: Counts, first: Counts, second: Counts, confidence: float) -> Bounds:
+    """Interval of p_second / p_first for paired proportions; pairs with neither carry no information on it.
+
+    The hybrid score interval of Bonett and Price, Statistics in Medicine 25 (2006) 3039-3047: Wilson
+    limits of both margins among pairs with at least one event, at a level adjusted for their correlation, are divided.
+    The lower limit is 0 where `second` had no event, the upper NaN (unbounded) where `first` had none; both are NaN
+    where neither had any.
+    """
+    n = both + first + second
+    x1, x2 = both + first, both + second
+    joint = np.sqrt((first + second + 2) / ((x1 + 1.0) * (x2 + 1.0)))
+    apart = np.sqrt((1 - (x1 + 1) / (n + 2)) / (x1 + 1)) + np.sqrt((1 - (x2 + 1) / (n + 2)) / (x2 + 1))
+    alpha = 2 * stats.norm.sf(joint / apart * stats.norm.ppf((1 + confidence) / 2))
+    low1, high1 = wilson(x1, n, alpha)
+    low2, high2 = wilson(x2, n, alpha)
+    low = np.where(x2 > 0, low2 / np.where(n > 0, high1, 1), np.where(n > 0, 0.0, np.nan))
+    high = np.where(x1 > 0, high2 / np.where(x1 > 0, low1, 1), np.nan)
+    return low, high
+
+
+def mcnemar(first: Counts, second: Counts) -> Floats:
+    """Exact two-sided McNemar test: p that discordant pairs split so unevenly by a fair coin (1 where there are none).
+
+    Source: McNemar, Psychometrika 12 (1947) 153-157, with binomial in place of chi-squared probabilities.
+    """
+    return np.asarray(np.minimum(1.0, 2 * stats.binom.cdf(np.minimum(first, second), first + second, 0.5)))

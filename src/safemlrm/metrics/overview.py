@@ -1,0 +1,120 @@
+"""The headline figures of a run as plain text tables, for the terminal and for `print(summary)`."""
+
+from __future__ import annotations
+
+import io
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from safemlrm.metrics.summary import Condition, Judged, Paired, Summary, ThoughtAnswer
+from safemlrm.metrics.text import counts_text, p_text, percent, points
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+WIDTH = 128
+
+
+def overview(summary: Summary, width: int = WIDTH) -> str:
+    """Base against reasoning model where there are pairs, else each model by itself; then thought against answer."""
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
+    for table in [*_pairs(summary), *([] if summary.paired else _models(summary)), *_thoughts(summary)]:
+        console.print(table)
+    text = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    return text.strip("\n") or "no verdicts yet"
+
+
+def condition_text(condition: Condition) -> str:
+    """`toy / figstep`, with defense and control where there are any."""
+    names = [condition.benchmark, condition.attack, condition.defense, condition.control]
+    bare = ["+".join(step.partition("@")[0] for step in name.split("+")) for name in names]
+    return " / ".join(bare[:2] + [name for name in bare[2:] if name != "none"])
+
+
+def model_text(name: str) -> str:
+    """A model's name without version and hash of its options."""
+    return name.rpartition("@")[0] or name
+
+
+def figure_text(outcome: str, judge: str, keyword: bool) -> str:
+    """How an outcome is called: `ASR`, `keyword ASR`, `ASR at score 3`, `over-refusal`, ..."""
+    if outcome.startswith("asr@"):
+        return f"ASR at score {outcome.removeprefix('asr@')}"
+    names = {"asr": "keyword ASR" if keyword else "ASR", "over_refusal": "over-refusal", "correct": "correct answer"}
+    return names.get(outcome, outcome)
+
+
+def _table(title: str, *columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _pairs(summary: Summary) -> list[Table]:
+    keyword = {judged.judge for judged in summary.judged if judged.keyword}
+    shown = [p for p in summary.paired if p.part == "answer" and not p.condition.scenario and p.n + p.unjudged]
+    made = []
+    for (base, reasoning, judge), group in groupby(shown, key=lambda p: (p.base, p.reasoning, p.judge)):
+        title = (
+            f"{model_text(base)} (base) against {model_text(reasoning)} (reasoning), judge {judge.partition('@')[0]}"
+        )
+        table = _table(title, "condition", "figure", "base", "reasoning", "difference", "McNemar", "pairs")
+        for paired in group:
+            table.add_row(*_pair_row(paired, judge in keyword))
+        made.append(table)
+    return made
+
+
+def _pair_row(paired: Paired, keyword: bool) -> tuple[str, ...]:
+    return (
+        condition_text(paired.condition),
+        figure_text(paired.outcome, paired.judge, keyword),
+        percent(paired.base_rate),
+        percent(paired.reasoning_rate),
+        points(paired.difference),
+        p_text(paired.mcnemar_p),
+        f"{paired.n}" + (f" (+{paired.unjudged} unjudged)" if paired.unjudged else ""),
+    )
+
+
+def _models(summary: Summary) -> list[Table]:
+    table = _table(
+        "Answers by model (95 % intervals)", "model", "condition", "judge", "ASR", "over-refusal", "unjudged"
+    )
+    for judged in summary.judged:
+        if judged.part == "answer" and not judged.condition.scenario:
+            table.add_row(*_model_row(judged))
+    return [table] if table.rows else []
+
+
+def _model_row(judged: Judged) -> tuple[str, ...]:
+    name = judged.judge.partition("@")[0]
+    return (
+        model_text(judged.model),
+        condition_text(judged.condition),
+        f"{name} (keyword ASR)" if judged.keyword else name,
+        percent(judged.asr),
+        percent(judged.over_refusal),
+        counts_text(judged.unjudged),
+    )
+
+
+def _thoughts(summary: Summary) -> list[Table]:
+    table = _table(
+        "Thought against answer on requests to refuse",
+        *("model", "condition", "both unsafe", "self-corrected", "leaked", "both safe", "self-correction"),
+    )
+    for found in summary.thought_answer:
+        judged = found.both_unsafe + found.self_corrected + found.leaked + found.both_safe
+        if not found.condition.scenario and judged:
+            table.add_row(*_thought_row(found))
+    return [table] if table.rows else []
+
+
+def _thought_row(found: ThoughtAnswer) -> tuple[str, ...]:
+    counts = (found.both_unsafe, found.self_corrected, found.leaked, found.both_safe)
+    return (model_text(found.model), condition_text(found.condition), *map(str, counts), percent(found.self_correction))

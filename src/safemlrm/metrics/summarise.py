@@ -1,0 +1,47 @@
+"""Tables -> Summary: the one function that `safemlrm report`, `compare`, `--json` and notebooks call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from safemlrm.errors import UsageError
+from safemlrm.metrics.cells import cells
+from safemlrm.metrics.frames import prepare
+from safemlrm.metrics.paired import paired
+from safemlrm.metrics.rates import judged
+from safemlrm.metrics.summary import Summary
+from safemlrm.metrics.tables import Tables, check
+from safemlrm.metrics.thought_answer import thought_answer
+
+
+def summarise(
+    tables: Tables,
+    pairs: Sequence[tuple[str, str]] = (),
+    *,
+    confidence: float = 0.95,
+    keyword_judges: Collection[str] = ("rules",),
+) -> Summary:
+    """All figures of a run, for each model, condition and scenario ("" is all of them) and each judge and part.
+
+    `pairs` names (base, reasoning) models; `keyword_judges` the judges, by name without version, whose figures are
+    keyword figures. Rates are over responses, so several repeats of a sample count several times and their intervals
+    take them as independent; pairs are equal keys, the repeat included. A model of a pair that has no responses leaves
+    the other's keys unmatched. The order of rows in the tables changes nothing.
+
+    Raises `DataError` for tables that are malformed or do not fit together, `UsageError` for a confidence level that
+    is not between 0 and 1 or a model paired with itself.
+    """
+    if not 0 < confidence < 1:
+        raise UsageError(f"confidence must lie between 0 and 1, not {confidence}; use 0.95 for 95 %")
+    for base, reasoning in pairs:
+        if base == reasoning:
+            raise UsageError(f"{base} is paired with itself; name a base and a reasoning model")
+    frames = prepare(check(tables))
+    return Summary(
+        cells=tuple(cells(frames, confidence)),
+        judged=tuple(judged(frames, confidence, keyword_judges)),
+        thought_answer=tuple(thought_answer(frames, confidence)),
+        paired=tuple(figure for base, reasoning in pairs for figure in paired(frames, base, reasoning, confidence)),
+        pairs=tuple(pairs),
+        confidence=confidence,
+    )

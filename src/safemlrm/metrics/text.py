@@ -1,0 +1,77 @@
+"""Figures as short plain text, the same in the terminal and in the report. Nothing counted reads "0 of 0"."""
+
+from __future__ import annotations
+
+from safemlrm.metrics.summary import Difference, Mean, Rate
+
+UNDEFINED = "undefined"
+
+
+def percent(rate: Rate) -> str:
+    """`12.5 % (24/192, 8.5-17.9)`: the rate, its counts and the bounds of its interval in percent."""
+    if rate.value is None:
+        return "0 of 0"
+    counts = f"{rate.count}/{rate.n}"
+    if rate.low is None or rate.high is None:
+        return f"{_hundred(rate.value)} % ({counts})"
+    return f"{_hundred(rate.value)} % ({counts}, {_hundred(rate.low)}-{_hundred(rate.high)})"
+
+
+def points(difference: Difference) -> str:
+    """`+12.5 points (+3.1 to +20.9)`: a difference of two rates in percentage points, always with its sign."""
+    if difference.value is None:
+        return UNDEFINED
+    value = f"{_signed(difference.value)} points"
+    if difference.low is None or difference.high is None:
+        return value
+    return f"{value} ({_signed(difference.low)} to {_signed(difference.high)})"
+
+
+def ratio_text(ratio: Difference) -> str:
+    """`3.4 times (2.1 to 5.6)`; "undefined (at least 2.1)" where the base rate is 0."""
+    if ratio.value is None:
+        return UNDEFINED if ratio.low is None else f"{UNDEFINED} (at least {_times(ratio.low)})"
+    value = f"{_times(ratio.value)} times"
+    if ratio.low is None or ratio.high is None:
+        return value
+    return f"{value} ({_times(ratio.low)} to {_times(ratio.high)})"
+
+
+def p_text(p: float | None) -> str:
+    """`p = 0.012`, `p < 0.001`; "no pairs" where there was nothing to test."""
+    if p is None:
+        return "no pairs"
+    if p < 0.001:
+        return "p < 0.001"
+    # Three decimals would turn 0.9996 into a certain 1.
+    return "p > 0.999" if 0.9995 <= p < 1 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def mean_text(mean: Mean, decimals: int = 1) -> str:
+    """`2.4 (n = 120, 2.1 to 2.7)`: a mean, the number of values and its interval."""
+    if mean.value is None:
+        return "0 of 0"
+    value = f"{mean.value:.{decimals}f} (n = {mean.n}"
+    if mean.low is None or mean.high is None:
+        return f"{value})"
+    return f"{value}, {mean.low:.{decimals}f} to {mean.high:.{decimals}f})"
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """`3 truncated, 1 unparsed`, the commonest first; "none" for no counts."""
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{n} {word}" for word, n in ranked) or "none"
+
+
+def _hundred(fraction: float) -> str:
+    return f"{100 * fraction:.1f}"
+
+
+def _signed(fraction: float) -> str:
+    text = f"{100 * fraction:+.1f}"
+    # A difference that rounds to nothing has no direction.
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.3g}" if ratio < 0.995 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
