@@ -1,0 +1,162 @@
+"""Finds the marks of thoughts in a text and weighs whether they are marks or text about marks."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from functools import cached_property
+from typing import Literal
+
+from msgspec import Struct
+
+from safemlrm.models.reasoning_formats import (
+    ANSWER_TAGS,
+    BLANK,
+    CLOSING,
+    FENCE,
+    HALF_CLOSE,
+    MARK,
+    PAIRS,
+    QUOTES,
+    SPOKEN_AFTER,
+    SPOKEN_BEFORE,
+    WHOLE_CLOSES,
+    Role,
+)
+
+# "mark" is removed in place; "edge" is removed and separates the pieces on its two sides.
+Kind = Literal["thought", "answer", "mark", "edge"]
+# How far the rest of a line is looked at around a mark: bounded, so that one endless line stays cheap.
+_WINDOW = 400
+
+
+class Cut(Struct, frozen=True):
+    """A piece `raw[start:end]` of a reply. The pieces of a reply lie end to end and cover it."""
+
+    kind: Kind
+    start: int
+    end: int
+
+
+class Mark(Struct, frozen=True):
+    """A mark in a text: `raw[start:end]`, markdown around it included; `name` pairs an opening with its closing.
+
+    `own_line`: nothing else stands on its line. `begins`: it begins a line or follows the end of a sentence.
+    `weight` is 0 where it is quoted as code or between quotation marks, 1 where the sentence seems to speak about it,
+    2 otherwise.
+    """
+
+    start: int
+    end: int
+    name: str
+    role: Role
+    own_line: bool
+    begins: bool
+    weight: int
+
+
+class Marked:
+    """A text and its marks in order."""
+
+    def __init__(self, raw: str, start: int = 0) -> None:
+        self.raw = raw
+        self.start = start
+        self._fence_starts: list[int] = []
+        self._fence_spans: list[tuple[int, int]] = []
+        self._read_fences()
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """All marks, quoted ones too, in order."""
+        return [self._weigh(found) for found in MARK.finditer(self.raw, self.start)]
+
+    def in_fence(self, at: int) -> bool:
+        """Whether the offset lies in a fenced code block."""
+        index = bisect_left(self._fence_spans, (at, len(self.raw) + 1)) - 1
+        return index >= 0 and self._fence_spans[index][0] <= at < self._fence_spans[index][1]
+
+    def _read_fences(self) -> None:
+        opened: tuple[int, str] | None = None
+        for line in FENCE.finditer(self.raw, self.start):
+            fence = line["fence"]
+            self._fence_starts.append(line.start())
+            if opened is None:
+                opened = (line.start(), fence)
+            elif fence.startswith(opened[1]) and not line["info"].strip():
+                self._fence_spans.append((opened[0], line.end()))
+                opened = None
+        if opened is not None:
+            self._fence_spans.append((opened[0], len(self.raw) + 1))
+
+    def _weigh(self, found: re.Match[str]) -> Mark:
+        name, role = _identify(found)
+        start, end = self._unwrap(found.start(), found.end())
+        before, after = self._line_around(start, end)
+        own_line = not before.strip(BLANK + "#>") and not after.strip(BLANK)
+        tail = before.rstrip(BLANK)
+        begins = not tail.strip(BLANK + "#>") or tail[-1] in ".!?。！？…>▷]"
+        return Mark(start, end, name, role, own_line, begins, self._weight(found, role, own_line, before))
+
+    def _unwrap(self, start: int, end: int) -> tuple[int, int]:
+        """Take equal markdown emphasis on both sides into the mark; back-ticks only where they fill the line."""
+        raw = self.raw
+        for width in (3, 2, 1):
+            left, right = raw[max(self.start, start - width) : start], raw[end : end + width]
+            if len(left) == width and left == right and left[0] * width == left and left[0] in "*_`":
+                before, after = self._line_around(start - width, end + width)
+                if left[0] != "`" or not (before.strip(BLANK) or after.strip(BLANK)):
+                    start, end = start - width, end + width
+                    break
+        heading = self._line_around(start, end)[0]
+        return (start - len(heading) if heading.rstrip(BLANK).strip("#") == "" else start), end
+
+    def _line_around(self, start: int, end: int) -> tuple[str, str]:
+        before = self.raw[max(self.start, start - _WINDOW) : start]
+        after = self.raw[end : end + _WINDOW]
+        return before[before.rfind("\n") + 1 :], after.partition("\n")[0]
+
+    def _weight(self, found: re.Match[str], role: Role, own_line: bool, indent: str) -> int:
+        start, end = found.span()
+        before, after = self._line_around(start, end)
+        if self.in_fence(start):
+            # A thought may leave a code block open; then the fences after its closing tag pair up among themselves.
+            fences_after = len(self._fence_starts) - bisect_left(self._fence_starts, end)
+            return 1 if role in ("close", "inline") and fences_after % 2 == 0 else 0
+        if own_line:
+            indented_code = role == "open" and indent.startswith(("    ", "\t"))
+            return 0 if indented_code else 2
+        if before.count("`") % 2 and "`" in after:
+            return 0 if before[-1] == "`" or after[0] == "`" else 1
+        if before and after and QUOTES.get(before[-1]) == after[0] and _open_quote(before, before[-1]):
+            return 0
+        if before.count('"') % 2 and '"' in after:
+            return 1
+        if not after.strip(BLANK):
+            return 2  # a sentence that speaks about a tag goes on after it
+        spoken = SPOKEN_BEFORE.search(before[-40:]) or SPOKEN_AFTER.match(after[:120])
+        return 1 if spoken else 2
+
+
+def _open_quote(text: str, quote: str) -> bool:
+    """Whether a text ends within quotation marks of this kind."""
+    other = QUOTES[quote]
+    return bool(text.count(quote) % 2) if other == quote else text.count(quote) > text.count(other)
+
+
+def _identify(found: re.Match[str]) -> tuple[str, Role]:
+    if found.lastgroup == "xml":
+        name = found["name"].lower()
+        role: Role = "answer" if name in ANSWER_TAGS else "open"
+        return name, CLOSING[role] if found["end"] else role
+    group = found.lastgroup or ""
+    name, role = PAIRS[int(group[1:])][:2]
+    return name, role if group[0] == "o" else CLOSING[role]
+
+
+def half_close(raw: str, end: int) -> int:
+    """Where a closing mark that was cut off at `end` begins, or `end` if there is none."""
+    found = HALF_CLOSE.search(raw, max(0, end - 24), end)
+    if not found:
+        return end
+    cut = found.group().replace("\\", "")
+    return found.start() if any(whole.startswith(cut) for whole in WHOLE_CLOSES) else end

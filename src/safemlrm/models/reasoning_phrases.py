@@ -1,0 +1,87 @@
+"""Cuts replies whose thought is marked by channels (gpt-oss), headings (Mulberry) or set sentences (Granite)."""
+
+from __future__ import annotations
+
+import re
+
+from safemlrm.models.reasoning_formats import HARMONY_END, HARMONY_HEADER, HINT_ONLY, PHRASE_MARKS, PHRASES
+from safemlrm.models.reasoning_marks import Cut, Kind, Marked
+
+_HALF_HEADER = re.compile(r"(?:<\|start\|?>?[^<]{0,40})?(?:<\|[a-z]{0,12}\|?>?[a-z]{0,12})?\s*$")
+_HANDED_OVER = re.compile(r"<\|end\|>\s{0,4}$")
+_END_FINAL = "[END FINAL RESPONSE]"
+
+
+def cut_harmony(raw: str, opened: bool, hinted: bool) -> tuple[list[Cut], bool] | None:
+    """Channels: `final` is the answer, all others are thought. `None` where the reply has no channels.
+
+    `opened`: the template ended within the analysis channel.
+    """
+    bare = re.match(r"(?:assistant)?analysis(?=[A-Z\"'`*])", raw)
+    if bare:
+        return _without_tokens(raw, bare.end())
+    headers = list(HARMONY_HEADER.finditer(raw))
+    begins = raw.startswith(("<|channel|>", "<|start|>assistant", "<|message|>"))
+    handed_over = any(_HANDED_OVER.search(raw, max(0, h.start() - 16), h.start()) for h in headers)
+    if not (begins or handed_over or (hinted and headers)):
+        return None
+    pieces: list[Cut] = []
+    kind: Kind = "thought" if headers or opened else "answer"
+    at, ended = 0, False
+    for header in [*headers, None]:
+        limit = header.start() if header else len(raw)
+        end = HARMONY_END.search(raw, at, limit)
+        ended = end is not None
+        stop, resume = (end.start(), end.end()) if end else (limit, limit)
+        # What stands between an end token and the next header is empty in well-formed replies; it keeps its kind.
+        pieces += [Cut(kind, at, stop), Cut("edge", stop, resume), Cut(kind, resume, limit)]
+        if header:
+            pieces.append(Cut("edge", header.start(), header.end()))
+            kind = "answer" if header["channel"].lower() == "final" else "thought"
+            at = header.end()
+    return _without_half_header(raw, pieces), kind == "thought" and not ended
+
+
+def _without_tokens(raw: str, start: int) -> tuple[list[Cut], bool]:
+    """Channels decoded without special tokens: `analysisWe need ...assistantfinalThe answer`."""
+    pieces = [Cut("edge", 0, start)]
+    turn = re.compile(r"assistant(?:commentary)?final(?=[^a-z]|$)").search(raw, start)
+    if not turn:
+        return [*pieces, Cut("thought", start, len(raw))], True
+    pieces += [Cut("thought", start, turn.start()), Cut("edge", turn.start(), turn.end())]
+    return [*pieces, Cut("answer", turn.end(), len(raw))], False
+
+
+def _without_half_header(raw: str, pieces: list[Cut]) -> list[Cut]:
+    """A header that was cut off (`<|start|>assistant<|chan`) is a mark, not text."""
+    last = pieces[-1]
+    at = raw.rfind("<|start|", last.start, last.end)
+    at = at if at >= 0 else raw.rfind("<|", last.start, last.end)
+    if at >= 0 and _HALF_HEADER.match(raw, at, last.end):
+        return [*pieces[:-1], Cut(last.kind, last.start, at), Cut("edge", at, last.end)]
+    return pieces
+
+
+def cut_phrases(raw: str, name: str, hinted: bool) -> tuple[list[Cut], bool] | None:
+    """Formats in which a heading or a sentence begins the thought and another begins the answer; see `PHRASES`."""
+    begin, turn, needed = PHRASES[name]
+    head = re.compile(rf"\**(?:{begin})", re.IGNORECASE).match(raw)
+    if not head and not hinted:
+        return None
+    text = Marked(raw)
+    # A heading may also stand in the middle of a line: Mulberry's sections are "separated by ###".
+    found = re.finditer(rf"(?:^[ \t]{{0,8}}|(?<=\s)(?=[#\[])|(?=h))(?:{turn})", raw, re.IGNORECASE | re.MULTILINE)
+    turns = [m for m in found if not text.in_fence(m.start())]
+    start = head.end() if head and name in PHRASE_MARKS else 0
+    lead = [Cut("edge", 0, start)]
+    if not turns:
+        if not head or (needed and not re.search(needed, raw, re.IGNORECASE)):
+            return None
+        return [*lead, Cut("thought", start, len(raw))], True
+    # Where only a heading tells (QVQ) the last one counts, since drafts come before it.
+    at = turns[-1] if name in HINT_ONLY else turns[0]
+    end = raw.find(_END_FINAL, at.end())
+    end = len(raw) if end < 0 else end
+    after = min(len(raw), end + len(_END_FINAL))
+    body = [Cut("thought", start, at.start()), Cut("edge", at.start(), at.end()), Cut("answer", at.end(), end)]
+    return [*lead, *body, Cut("mark", end, after), Cut("answer", after, len(raw))], False

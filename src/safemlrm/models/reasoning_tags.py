@@ -1,0 +1,260 @@
+"""Cuts replies whose thoughts stand between tags. One pass over the marks; every look-ahead is a bisection."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+from safemlrm.models.reasoning_formats import BLANK, HALF_OPEN, PLAIN_ANSWER_TAGS, STAGE_TAGS
+from safemlrm.models.reasoning_marks import Cut, Kind, Mark, Marked, half_close
+
+_FENCE_OPEN = re.compile(
+    r"(`{3,}|~{3,})[ \t]*(?:xml|text|plaintext|markdown|md|think|thinking)?[ \t]*\r?\n\s{0,8}(?=[<◁\[])"
+)
+_FENCE_CLOSE = re.compile(r"\s{0,8}(?:`{3,}|~{3,})[ \t]*(?:\r?\n|$)")
+_BLANKS = re.compile(f"[{re.escape(BLANK)}]*")
+
+
+def cut_tags(raw: str, opened: bool) -> tuple[list[Cut], bool]:
+    """The pieces of a reply and whether its last thought never ended; the rules are in `safemlrm.models.reasoning`."""
+    cutter = _Tags(raw, opened)
+    cutter.run()
+    return cutter.pieces, cutter.unclosed
+
+
+class _Tags:
+    def __init__(self, raw: str, opened: bool) -> None:
+        self.raw = raw
+        self.opened = opened
+        self.pieces: list[Cut] = []
+        self.at = 0  # all before it is cut
+        self.end = len(raw.rstrip(BLANK))
+        self.unclosed = False
+        self.thoughts = 0  # thoughts so far, empty ones too
+        self.thought = False  # was any of them not empty?
+        self.answer_tag = ""  # the answer tag that is open
+        self.fence: Cut | None = None  # the closing fence of a thought in a code block
+        self.blank_until = (-1, -1)
+        self.marks: list[Mark] = []
+        self.closers: dict[tuple[str, int], list[int]] = {}
+
+    def run(self) -> None:
+        self._open_fence()
+        self._read_marks()
+        index = self._begin()
+        while index < len(self.marks):
+            mark = self.marks[index]
+            index = self._outside(index) if mark.start >= self.at and mark.end <= self.end else index + 1
+        self._finish()
+
+    # -- looking ahead
+
+    def _read_marks(self) -> None:
+        marks = [m for m in Marked(self.raw, self.at).marks if m.weight or m.own_line]
+        first = marks[0] if marks else None
+        staged = first and first.name in STAGE_TAGS and self._blank(self.at, first.start)
+        if not (staged and any(m.name != marks[0].name for m in marks)):
+            marks = [m for m in marks if m.name not in STAGE_TAGS]
+        self.marks = marks
+        for index, mark in enumerate(marks):
+            if mark.role in ("close", "answer_end") and mark.weight:
+                self.closers.setdefault((mark.name, mark.weight), []).append(index)
+                if mark.role == "close":
+                    self.closers.setdefault(("", mark.weight), []).append(index)
+
+    def _next(self, name: str, weight: int, after: int) -> int | None:
+        found = self.closers.get((name, weight), [])
+        at = bisect_right(found, after)
+        return found[at] if at < len(found) else None
+
+    def _closer(self, index: int) -> int | None:
+        """The mark that ends the thought that `marks[index]` opens: a plain one, a spoken-about one, another name's."""
+        name = self.marks[index].name if index >= 0 else ""
+        for candidate in ((name, 2), (name, 1), ("", 2)):
+            found = self._next(*candidate, index)
+            if found is not None:
+                return found
+        return None
+
+    def _blank(self, start: int, end: int) -> bool:
+        if self.blank_until[0] != start:
+            found = _BLANKS.match(self.raw, start)
+            self.blank_until = (start, found.end() if found else start)
+        return self.blank_until[1] >= end
+
+    # -- the beginning
+
+    def _open_fence(self) -> None:
+        """A reply may put its thought, or all of itself, into a code fence; such a fence is a mark."""
+        fence = _FENCE_OPEN.match(self.raw)
+        if not fence:
+            return
+        inner = self.raw[fence.end() :]
+        marks = Marked(inner).marks
+        if not marks or marks[0].role != "open" or marks[0].start or marks[0].name in STAGE_TAGS:
+            return
+        close = next((m for m in marks if m.role == "close" and m.name == marks[0].name), None)
+        after = _FENCE_CLOSE.match(inner, close.end) if close else None
+        if close is None or not inner[after.end() if after else close.end :].strip(BLANK + "`~"):
+            return  # a code block with nothing after it shows the format, it does not use it
+        self._cut("edge", fence.end())
+        if after:
+            self.fence = Cut("mark", fence.end() + close.end, fence.end() + after.end())
+        elif self.raw.endswith(fence[1], self.at, self.end):
+            self.end -= len(fence[1])
+
+    def _begin(self) -> int:
+        """Take the thought that the reply begins with, if it does; the index of the mark to go on with."""
+        first = self.marks[0] if self.marks else None
+        if first and first.role == "open" and self._blank(self.at, first.start):
+            closed = self._next(first.name, 2, 0) is not None
+            if first.weight == 2 or first.own_line or (first.weight == 1 and closed):
+                return self._thought(0)
+        if self.opened:
+            return self._thought(-1)
+        closing = self._closing_only()
+        if closing is None:
+            return self._answer_only()
+        self._end_thought(self.marks[closing])
+        return closing + 1
+
+    def _closing_only(self) -> int | None:
+        """The closing mark of a thought that the template opened. One that ends a pair in running text is none."""
+        pending = 0
+        for index, mark in enumerate(self.marks):
+            if mark.role == "open":
+                if self._opens(index):
+                    return None
+                pending += mark.weight > 0
+            elif mark.role == "close" and mark.weight == 2:
+                if not pending or mark.own_line:
+                    return index
+                pending -= 1
+        return None
+
+    def _answer_only(self) -> int:
+        """A reply without thought tags whose answer is tagged: what stands before it is the thought."""
+        for index, mark in enumerate(self.marks):
+            if mark.role == "open" and self._opens(index):
+                return 0
+            if mark.role == "answer" and mark.weight == 2 and mark.name in PLAIN_ANSWER_TAGS:
+                closer = self._next(mark.name, 2, index)
+                filled = closer is not None and not self._blank(mark.end, self.marks[closer].start)
+                if filled or (closer is None and mark.begins):
+                    self._end_thought(mark)
+                    self.answer_tag = mark.name
+                    return index + 1
+        return 0
+
+    # -- in a thought
+
+    def _thought(self, index: int) -> int:
+        """Take the thought that `marks[index]` opens (-1: the template did), up to and with its end."""
+        if index >= 0:
+            self._mark("edge", self.marks[index])
+        closer = self._closer(index)
+        if closer is None:
+            return self._never_closed(index)
+        inner = [m for m in self.marks[index + 1 : closer] if m.role == "open" and m.weight == 2 and m.start >= self.at]
+        for mark in inner:
+            if mark.begins:
+                self._cut("thought", mark.start)
+                self._mark("mark", mark)
+        while inner and self._closed_again(closer):
+            if inner.pop().begins:
+                self._cut("thought", self.marks[closer].start)
+                self._mark("mark", self.marks[closer])
+            closer += 1
+        self._end_thought(self.marks[closer])
+        if self.fence and self.at == self.fence.start:
+            self._cut("mark", self.fence.end)
+        return closer + 1
+
+    def _closed_again(self, closer: int) -> bool:
+        """Whether a nested thought ends here: the next mark closes too, and something is left for the answer."""
+        here, following = self.marks[closer], self.marks[closer + 1 : closer + 2]
+        return any(m.role == "close" and m.name == here.name and m.weight == 2 and m.end < self.end for m in following)
+
+    def _never_closed(self, index: int) -> int:
+        for later in range(index + 1, len(self.marks)):
+            mark = self.marks[later]
+            if mark.role == "answer" and mark.weight == 2 and mark.begins:
+                self._end_thought(mark)
+                self.answer_tag = mark.name
+                return later + 1
+        self.unclosed = True
+        self._cut("thought", half_close(self.raw, self.end))
+        self._cut("mark", self.end)
+        return len(self.marks)
+
+    def _end_thought(self, mark: Mark) -> None:
+        self.thoughts += 1
+        self.thought = self.thought or not self._blank(self.at, mark.start)
+        self._cut("thought", mark.start)
+        self._mark("edge", mark)
+
+    # -- outside thoughts
+
+    def _opens(self, index: int) -> bool:
+        """Whether an opening mark further on in a reply begins a thought."""
+        mark = self.marks[index]
+        if mark.weight < 2:
+            return False
+        touching = self.thoughts > 0 and self.raw[mark.start - 1] not in BLANK + "(`\"'“"
+        closed = self._next(mark.name, 2, index) is not None
+        return (closed and (mark.begins or touching)) or mark.own_line
+
+    def _outside(self, index: int) -> int:
+        mark = self.marks[index]
+        adjacent = self.thoughts > 0 and self._blank(self.at, mark.start)
+        if mark.role == "open":
+            if self._opens(index) or (adjacent and mark.weight):
+                self._cut("answer", mark.start)
+                return self._thought(index)
+        elif mark.role == "close":
+            self._stray(mark, adjacent)
+        elif (mark.role == "inline" and mark.weight) or self._tags_answer(index, adjacent):
+            self._cut("answer", mark.start)
+            self._mark("mark", mark)
+            if mark.role != "inline":
+                self.answer_tag = mark.name if mark.role == "answer" else ""
+        return index + 1
+
+    def _stray(self, mark: Mark, adjacent: bool) -> None:
+        """A further closing mark: a mark where no sentence holds it, text otherwise."""
+        if mark.weight < 2 or not self.thoughts:
+            return
+        if not self.thought and mark.own_line:
+            self._end_thought(mark)  # the thought came after an empty one
+        elif adjacent or mark.own_line or mark.end >= self.end:
+            self._cut("answer", mark.start)
+            self._mark("mark", mark)
+
+    def _tags_answer(self, index: int, adjacent: bool) -> bool:
+        mark = self.marks[index]
+        if mark.role == "answer_end":
+            last = mark.end >= self.end
+            return (last and self.thoughts > 0) or (self.answer_tag == mark.name and mark.weight == 2)
+        if adjacent or (self.at == 0 and self._blank(0, mark.start)):
+            return True
+        closed = self._next(mark.name, 2, index) is not None
+        return mark.weight == 2 and self.thoughts > 0 and (closed or mark.begins)
+
+    def _finish(self) -> None:
+        """What is left is answer, but for a tag that was cut off."""
+        if not self.pieces and HALF_OPEN.match(self.raw, 0, self.end):
+            self.unclosed = True
+        else:
+            self._cut("answer", half_close(self.raw, self.end) if self.answer_tag else self.end)
+        self._cut("mark", len(self.raw))
+
+    # -- writing down
+
+    def _cut(self, kind: Kind, until: int) -> None:
+        if until > self.at:
+            self.pieces.append(Cut(kind, self.at, until))
+            self.at = until
+
+    def _mark(self, kind: Kind, mark: Mark) -> None:
+        self._cut("mark", mark.start)
+        self._cut(kind, mark.end)
