@@ -1,0 +1,176 @@
+"""The first thing on the page: is the reasoning model less safe than its base, by how much, and how sure is that?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from safemlrm.metrics.summary import Difference, Paired, Summary
+from safemlrm.metrics.text import p_text, points, ratio_text
+from safemlrm.report import words
+from safemlrm.report.tables import Cell, Row, Table, difference_cell, overall, rate_cell, table, without_attack_first
+
+_OUTCOMES = {"asr": "ASR", "over_refusal": "over-refusal", "refusal": "refusal", "correct": "correct (utility)"}
+_MOST_NAMED = 4
+
+
+class Headline(NamedTuple):
+    """One pair of models under one judge: a sentence and the figures behind it."""
+
+    base: str
+    reasoning: str
+    judge: str
+    keyword: bool
+    sentence: str
+    figures: Table
+
+
+def judges(summary: Summary) -> list[str]:
+    """The judges in their own order, those that only look for keywords last."""
+    keyword = {judged.judge: judged.keyword for judged in summary.judged}
+    for paired in summary.paired:
+        keyword.setdefault(paired.judge, False)
+    return sorted(keyword, key=lambda name: keyword[name])
+
+
+def is_keyword(summary: Summary, judge: str) -> bool:
+    """Does this judge only look for keywords, so that its rate is a keyword ASR?"""
+    return any(judged.keyword for judged in summary.judged if judged.judge == judge)
+
+
+def headlines(summary: Summary, names: words.Names) -> list[Headline]:
+    """One headline for each judge and pair, on the answer and over all scenarios."""
+    made = []
+    for judge in judges(summary):
+        for base, reasoning in summary.pairs:
+            found = [
+                p
+                for p in summary.paired
+                if (p.judge, p.base, p.reasoning, p.part) == (judge, base, reasoning, "answer") and overall(p.condition)
+            ]
+            found.sort(key=lambda p: without_attack_first(p.condition))
+            if not found and any(other.judge != judge for other in summary.paired):
+                continue
+            keyword = is_keyword(summary, judge)
+            text = sentence(base, reasoning, judge, found, names, keyword=keyword, confidence=summary.confidence)
+            made.append(Headline(base, reasoning, judge, keyword, text, _figures(found, names, keyword)))
+    return made
+
+
+def direction(difference: Difference) -> str:
+    """`higher`, `lower` or `no clear difference`, by whether the interval leaves out 0; `not measured` without one."""
+    if difference.value is None or difference.low is None or difference.high is None:
+        return "not measured"
+    if difference.low > 0:
+        return "higher"
+    return "lower" if difference.high < 0 else "no clear difference"
+
+
+def sentence(
+    base: str,
+    reasoning: str,
+    judge: str,
+    found: Sequence[Paired],
+    names: words.Names,
+    *,
+    keyword: bool,
+    confidence: float,
+) -> str:
+    """The finding in one plain sentence that claims no more than the intervals allow."""
+    rate = "keyword ASR" if keyword else "ASR"
+    level = words.level(confidence)
+    taxes = [p for p in found if p.outcome == "asr"]
+    if not any(p.n for p in taxes):
+        return (
+            f"No question that should be refused has an answer from both {base} and {reasoning} judged by {judge}, "
+            f"so there is no {rate} to compare."
+        )
+    groups: dict[str, list[Paired]] = {}
+    for paired in taxes:
+        groups.setdefault(direction(paired.difference), []).append(paired)
+    clauses = []
+    for word in ("higher", "lower", "no clear difference", "not measured"):
+        if word in groups:
+            verb = {"higher": "is higher", "lower": "is lower", "not measured": "was not measured"}.get(
+                word, "shows no clear difference"
+            )
+            clauses.append(f"{verb} {_where(groups[word], names, level, len(taxes))}")
+    return (
+        f"The {rate} of {reasoning}, compared with its base {base} on equal questions and judged by {judge}, "
+        f"{_joined(clauses)}."
+    )
+
+
+def _joined(clauses: Sequence[str]) -> str:
+    return clauses[0] if len(clauses) == 1 else ", ".join(clauses[:-1]) + " and " + clauses[-1]
+
+
+def _where(found: Sequence[Paired], names: words.Names, level: str, of: int) -> str:
+    if len(found) > _MOST_NAMED:
+        return f"under {len(found)} of {of} conditions"
+    said = []
+    for paired in found:
+        name = names.name(paired.condition)
+        place = f"with {name}" if name.startswith("no attack") else f"under {name}"
+        value, bounds = words.halves(points(paired.difference))
+        said.append(f"{place} ({value}, {level} interval {bounds})" if bounds else place)
+    return _joined(said)
+
+
+def _figures(found: Sequence[Paired], names: words.Names, keyword: bool) -> Table:
+    rows = []
+    last = None
+    for paired in sorted(found, key=_order):
+        if paired.outcome not in _OUTCOMES or not (paired.n or paired.outcome == "asr"):
+            continue
+        main = paired.outcome == "asr"
+        heading = names.name(paired.condition) if paired.condition != last else ""
+        tag = direction(paired.difference) if main and heading else ""
+        last = paired.condition
+        rows.append(Row(_cells(paired, keyword and main), heading, tag))
+    head = ("Outcome of the answer", "Base", "Reasoning model", "Difference", "Ratio", "McNemar p", "Pairs")
+    return table("Base and reasoning model on equal questions", head, rows)
+
+
+def _order(paired: Paired) -> tuple[bool, str, str, str, str, int]:
+    where = paired.condition
+    rank = list(_OUTCOMES).index(paired.outcome) if paired.outcome in _OUTCOMES else len(_OUTCOMES)
+    return without_attack_first(where), where.benchmark, where.attack, where.defense, where.control, rank
+
+
+def _cells(paired: Paired, keyword: bool) -> tuple[Cell, ...]:
+    main = paired.outcome == "asr"
+    name = ("keyword " if keyword else "") + _OUTCOMES[paired.outcome]
+    ratio, bounds = words.halves(ratio_text(paired.ratio))
+    table_of_pairs = f"both {paired.both}, only base {paired.only_base}, only reasoning {paired.only_reasoning}"
+    return (
+        Cell(name, "reasoning tax in the difference" if main else "", main),
+        rate_cell(paired.base_rate, strong=main),
+        rate_cell(paired.reasoning_rate, strong=main),
+        difference_cell(paired.difference, strong=main),
+        Cell(ratio, ", ".join(filter(None, (bounds, "rests on few base cases" if paired.small and paired.n else "")))),
+        Cell(p_text(paired.mcnemar_p).removeprefix("p = ").removeprefix("p ")),
+        Cell(words.number(paired.n), table_of_pairs),
+    )
+
+
+def alone(summary: Summary, names: words.Names) -> Table:
+    """Models that are in no pair: their rates as they are, with nothing to compare them to."""
+    paired = {model for pair in summary.pairs for model in pair}
+    rows = [
+        Row(
+            (
+                Cell(judged.model),
+                Cell(names.name(judged.condition)),
+                Cell(judged.judge, "keyword ASR" if judged.keyword else ""),
+                rate_cell(judged.asr, strong=True),
+                rate_cell(judged.refusal),
+                rate_cell(judged.over_refusal),
+                rate_cell(judged.correct),
+            )
+        )
+        for judged in sorted(summary.judged, key=lambda j: (j.keyword, j.model, without_attack_first(j.condition)))
+        if judged.part == "answer" and overall(judged.condition) and judged.model not in paired
+    ]
+    head = ("Model", "Attack", "Judge", "ASR", "Refusal", "Over-refusal", "Correct")
+    return table("Models without a base to compare with", head, rows)

@@ -1,0 +1,94 @@
+"""The rates behind the headline: each part of the response, each score threshold, and how far the unjudged matter."""
+
+from __future__ import annotations
+
+from safemlrm.metrics.summary import Judged, Summary
+from safemlrm.metrics.text import mean_text
+from safemlrm.report import words
+from safemlrm.report.headline import judges
+from safemlrm.report.tables import (
+    Cell,
+    Row,
+    Table,
+    difference_cell,
+    overall,
+    rate_cell,
+    table,
+    unique,
+    without_attack_first,
+)
+
+_PARTS = {"answer": "answer", "reasoning": "thought", "full": "full response"}
+
+
+def rate_tables(summary: Summary, names: words.Names) -> list[Table]:
+    """For each judge one table of rates by part, and one of the reasoning tax by threshold if the judge scores."""
+    made = []
+    for judge in judges(summary):
+        found = [j for j in summary.judged if j.judge == judge and overall(j.condition)]
+        if found:
+            made.append(_rates(judge, found, names))
+        taxes = _taxes(summary, judge, names)
+        if taxes.rows:
+            made.append(taxes)
+    return made
+
+
+def _rates(judge: str, found: list[Judged], names: words.Names) -> Table:
+    thresholds = sorted({key for judged in found for key in judged.asr_at})
+    scored = any(judged.harmfulness.n for judged in found)
+    aware = any(judged.aware.n for judged in found)
+    keyword = "Keyword ASR" if any(judged.keyword for judged in found) else "ASR"
+    head = ["Model", "Part", keyword, f"{keyword} if unjudged were safe / unsafe", "Refusal"]
+    head += [f"ASR at score {key} or more" for key in thresholds]
+    head += ["Mean harmfulness"] if scored else []
+    head += ["Thought sees the risk"] if aware else []
+    rows = []
+    last = None
+    for judged in sorted(found, key=_order):
+        heading = names.name(judged.condition) if judged.condition != last else ""
+        last = judged.condition
+        low, high = judged.asr_bounds
+        bounds = words.NOTHING if low is None or high is None else f"{100 * low:.1f} % / {100 * high:.1f} %"
+        cells = [
+            Cell(judged.model),
+            Cell(_PARTS.get(judged.part, judged.part)),
+            rate_cell(judged.asr, strong=judged.part == "answer"),
+            Cell(bounds, f"{words.number(sum(judged.unjudged.values()))} unjudged"),
+            rate_cell(judged.refusal),
+            *(rate_cell(judged.asr_at.get(key)) for key in thresholds),
+        ]
+        if scored:
+            cells.append(Cell(*words.halves(mean_text(judged.harmfulness, 2))))
+        if aware:
+            cells.append(rate_cell(judged.aware) if judged.part == "reasoning" else Cell(""))
+        rows.append(Row(tuple(cells), heading))
+    return table(f"Rates by {judge}, all judged responses of each model", head, rows)
+
+
+def _order(judged: Judged) -> tuple[bool, str, str, str, str, str, int]:
+    where = judged.condition
+    rank = list(_PARTS).index(judged.part) if judged.part in _PARTS else len(_PARTS)
+    attack = without_attack_first(where)
+    return attack, where.benchmark, where.attack, where.defense, where.control, judged.model, rank
+
+
+def _taxes(summary: Summary, judge: str, names: words.Names) -> Table:
+    found = [
+        p
+        for p in summary.paired
+        if p.judge == judge and p.part == "answer" and p.outcome.startswith("asr@") and overall(p.condition)
+    ]
+    thresholds = sorted({p.outcome for p in found})
+    head = ["Base and reasoning model", "Attack", *(f"Score {t.removeprefix('asr@')} or more" for t in thresholds)]
+    found.sort(key=lambda p: without_attack_first(p.condition))
+    rows = []
+    for pair in unique((p.base, p.reasoning, p.condition) for p in found):
+        by_threshold = {p.outcome: p for p in found if (p.base, p.reasoning, p.condition) == pair}
+        cells = [Cell(f"{pair[0]} and {pair[1]}"), Cell(names.name(pair[2]))]
+        cells += [
+            difference_cell(by_threshold[t].difference) if t in by_threshold else Cell(words.NOTHING)
+            for t in thresholds
+        ]
+        rows.append(Row(tuple(cells)))
+    return table(f"Reasoning tax by score threshold, judged by {judge}", head, rows)

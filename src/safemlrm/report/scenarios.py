@@ -1,0 +1,124 @@
+"""Where the blind spots are: ASR of the answer in each scenario, drawn as panels and listed in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from safemlrm.metrics.summary import Condition, Paired, Rate, Summary
+from safemlrm.metrics.text import p_text
+from safemlrm.report import words
+from safemlrm.report.figures import PlotRow, dot_plot
+from safemlrm.report.headline import is_keyword, judges
+from safemlrm.report.tables import Cell, Row, Table, difference_cell, rate_cell, table, unique, without_attack_first
+
+MOST_PANELS = 12
+MOST_SCENARIOS = 40
+
+
+class Panel(NamedTuple):
+    """One attack: its name and its drawing (SVG made here; every name in it is escaped)."""
+
+    name: str
+    svg: str
+    left_out: int
+
+
+class Scenarios(NamedTuple):
+    """One pair (or one model alone) under one judge: panels, their legend and the same figures as a table."""
+
+    models: tuple[str, ...]
+    judge: str
+    keyword: bool
+    panels: tuple[Panel, ...]
+    figures: Table
+    left_out: int
+
+
+def scenarios(summary: Summary, names: words.Names) -> list[Scenarios]:
+    """The scenario figure of each judge and pair; models in no pair stand alone. Empty where nothing has a scenario."""
+    groups: list[tuple[str, ...]] = list(summary.pairs)
+    paired = {model for pair in groups for model in pair}
+    groups += [(model,) for model in unique(judged.model for judged in summary.judged) if model not in paired]
+    made: list[Scenarios] = []
+    for judge in judges(summary):
+        for models in groups:
+            left = MOST_PANELS - sum(len(one.panels) for one in made)
+            one = _group(summary, judge, models, names, f"f{len(made)}", max(0, left))
+            if one.figures.rows:
+                made.append(one)
+    return made
+
+
+def _group(
+    summary: Summary, judge: str, models: tuple[str, ...], names: words.Names, prefix: str, places: int
+) -> Scenarios:
+    rates: dict[Condition, list[Rate | None]] = {}
+    for judged in summary.judged:
+        if judged.judge == judge and judged.part == "answer" and judged.condition.scenario and judged.model in models:
+            rates.setdefault(judged.condition, [None] * len(models))[models.index(judged.model)] = judged.asr
+    pairs: dict[Condition, Paired] = {}
+    for paired in summary.paired:
+        if (paired.judge, paired.part, paired.outcome, (paired.base, paired.reasoning)) != (
+            judge,
+            "answer",
+            "asr",
+            models,
+        ):
+            continue
+        if paired.condition.scenario:
+            pairs[paired.condition] = paired
+            rates[paired.condition] = [paired.base_rate, paired.reasoning_rate]
+    measured = {where: found for where, found in rates.items() if any(rate and rate.n for rate in found)}
+    order = sorted(measured, key=without_attack_first)
+    panels = _panels(measured, order, names, prefix)
+    return Scenarios(
+        models,
+        judge,
+        is_keyword(summary, judge),
+        tuple(panels[:places]),
+        _table(measured, order, pairs, models, names),
+        max(0, len(panels) - places),
+    )
+
+
+def _attack(condition: Condition) -> Condition:
+    return Condition(condition.benchmark, condition.attack, condition.defense, condition.control)
+
+
+def _panels(
+    rates: dict[Condition, list[Rate | None]], order: Sequence[Condition], names: words.Names, prefix: str
+) -> list[Panel]:
+    panels = []
+    for number, attack in enumerate(unique(_attack(where) for where in order)):
+        rows = [PlotRow(where.scenario, tuple(rates[where])) for where in order if _attack(where) == attack]
+        shown = rows[:MOST_SCENARIOS]
+        svg = dot_plot(shown, f"{prefix}p{number}") if number < MOST_PANELS else ""
+        panels.append(Panel(names.name(attack), svg, len(rows) - len(shown)))
+    return panels
+
+
+def _table(
+    rates: dict[Condition, list[Rate | None]],
+    order: Sequence[Condition],
+    pairs: dict[Condition, Paired],
+    models: tuple[str, ...],
+    names: words.Names,
+) -> Table:
+    rows = []
+    last = None
+    for where in order:
+        heading = names.name(where) if _attack(where) != last else ""
+        last = _attack(where)
+        cells = [Cell(where.scenario), *(rate_cell(rate) for rate in rates[where])]
+        if len(models) == 2:
+            found = pairs.get(where)
+            cells.append(difference_cell(found.difference) if found else Cell(words.NOTHING))
+            cells.append(Cell(p_text(found.mcnemar_p) if found else words.NOTHING))
+        rows.append(Row(tuple(cells), heading))
+    head = (
+        ("Scenario", "Base", "Reasoning model", "Reasoning tax", "McNemar p")
+        if len(models) == 2
+        else ("Scenario", "ASR")
+    )
+    return table("ASR of the answer by scenario", head, rows)

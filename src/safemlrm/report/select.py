@@ -1,0 +1,63 @@
+"""Chooses which records of a run can be browsed: few, the same each time, and the rare outcomes among them."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from safemlrm.metrics.summary import Condition
+from safemlrm.report.outcome import OUTCOMES, Outcome
+
+_Stratum = tuple[str, Condition, Outcome]
+
+
+class Row(Struct, frozen=True):
+    """A record without its texts. `question` is what equal questions to several models share (sample id, repeat)."""
+
+    model: str
+    condition: Condition
+    outcome: Outcome
+    question: str
+
+
+def stratify(rows: Iterable[Row], limit: int = 200, seed: int = 0) -> list[int]:
+    """The positions in `rows` of at most `limit` records, in the order of `rows`.
+
+    Strata are model x condition (with its scenario left out) x outcome. Each gives one record in turn until the limit
+    is reached or all are given, the rare outcomes first, so that ten leaks among a million replies are shown. Within a
+    stratum the choice is by a hash of seed and question: it does not depend on the order of the rows, and two models
+    tend to show the same questions. Memory holds `limit` positions for each stratum, whatever the number of rows.
+    """
+    best: dict[_Stratum, list[tuple[int, int]]] = {}
+    for position, row in enumerate(rows):
+        heap = best.setdefault(_stratum(row), [])
+        entry = (-_rank(row.question, seed), -position)
+        if len(heap) < limit:
+            heapq.heappush(heap, entry)
+        else:
+            heapq.heappushpop(heap, entry)
+    queues = [[-position for _, position in sorted(best[key], reverse=True)] for key in sorted(best, key=_order)]
+    chosen: list[int] = []
+    for turn in range(limit):
+        takers = [queue[turn] for queue in queues if turn < len(queue)]
+        if not takers or len(chosen) == limit:
+            break
+        chosen += takers[: limit - len(chosen)]
+    return sorted(chosen)
+
+
+def _stratum(row: Row) -> _Stratum:
+    where = row.condition
+    return row.model, Condition(where.benchmark, where.attack, where.defense, where.control), row.outcome
+
+
+def _order(key: _Stratum) -> tuple[int, str, Condition]:
+    return OUTCOMES.index(key[2]), key[0], key[1]
+
+
+def _rank(question: str, seed: int) -> int:
+    digest = hashlib.blake2b(f"{seed}:{question}".encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return int.from_bytes(digest, "big")

@@ -1,0 +1,69 @@
+"""A table as a value: what every section of the page is made of, and bounded, so that no run makes a page too big."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from safemlrm.metrics.summary import Condition, Difference, Rate
+from safemlrm.metrics.text import percent, points
+from safemlrm.report import words
+
+MOST_ROWS = 300
+_Item = TypeVar("_Item")
+
+
+class Cell(NamedTuple):
+    """A figure, and under it in small type what it rests on."""
+
+    text: str
+    small: str = ""
+    strong: bool = False
+
+
+class Row(NamedTuple):
+    """A row of cells; `heading` (with an optional `tag`) stands on a line of its own above it."""
+
+    cells: tuple[Cell, ...]
+    heading: str = ""
+    tag: str = ""
+
+
+class Table(NamedTuple):
+    """A caption, the column heads and the rows; `left_out` rows did not fit on the page."""
+
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[Row, ...]
+    left_out: int = 0
+
+
+def table(caption: str, head: Sequence[str], rows: Iterable[Row]) -> Table:
+    """A table of at most `MOST_ROWS` rows that knows how many it left out."""
+    every = list(rows)
+    return Table(caption, tuple(head), tuple(every[:MOST_ROWS]), max(0, len(every) - MOST_ROWS))
+
+
+def rate_cell(rate: Rate | None, *, strong: bool = False) -> Cell:
+    """A rate with its counts and interval."""
+    return Cell(words.NOTHING) if rate is None else Cell(*words.halves(percent(rate)), strong)
+
+
+def difference_cell(difference: Difference, *, strong: bool = False) -> Cell:
+    """A difference in points with its interval."""
+    return Cell(*words.halves(points(difference)), strong)
+
+
+def overall(condition: Condition) -> bool:
+    """Is this about all scenarios together?"""
+    return not condition.scenario
+
+
+def without_attack_first(condition: Condition) -> bool:
+    """A sort key that puts the plain question before the attacks and keeps the order otherwise."""
+    return condition.attack.partition("@")[0] != "none"
+
+
+def unique(items: Iterable[_Item]) -> list[_Item]:
+    """Each item once, in the order of first appearance."""
+    return list(dict.fromkeys(items))

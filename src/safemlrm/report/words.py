@@ -1,0 +1,66 @@
+"""How figures and conditions are named on the page. Figures are written by `metrics.text`, as in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from safemlrm.metrics.summary import Condition
+from safemlrm.metrics.text import counts_text
+
+NOTHING = "no data"
+STATES = {"none": "no thought", "withheld": "thought withheld", "truncated": "thought cut short"}
+
+
+def halves(text: str) -> tuple[str, str]:
+    """A figure from `metrics.text` cut into what is set large and what it rests on: `12.5 %` and `24/192, 8.5-17.9`."""
+    main, _, rest = text.partition(" (")
+    return main, rest.removesuffix(")")
+
+
+def number(count: int) -> str:
+    """A count with its thousands set apart."""
+    return f"{count:,}"
+
+
+def level(confidence: float) -> str:
+    """`95 %`."""
+    return f"{100 * confidence:g} %"
+
+
+def listing(counts: Mapping[str, int]) -> str:
+    """`3 truncated, 1 none`, without those that are zero; "none" where all are."""
+    return counts_text({name.replace("_", " "): n for name, n in counts.items() if n})
+
+
+class Names:
+    """Short names of conditions: a part is named only where it says something, without `@version` if clear.
+
+    Build it from all conditions of a run; `name(condition)` leaves the scenario out.
+    """
+
+    def __init__(self, conditions: Iterable[Condition]) -> None:
+        every = list(conditions)
+        self._short: dict[str, str] = {}
+        for parts in ([c.benchmark for c in every], [c.attack for c in every], [c.defense for c in every]):
+            self._short.update(_stems(parts))
+        self._one_benchmark = len({c.benchmark for c in every}) <= 1
+
+    def name(self, condition: Condition) -> str:
+        """For example `figstep`, `figstep, defense safety-prompt` or `none (on toy)`."""
+        attack = self._short.get(condition.attack, condition.attack)
+        text = "no attack" if attack == "none" else attack
+        if not self._one_benchmark:
+            text += f" (on {self._short.get(condition.benchmark, condition.benchmark)})"
+        if condition.defense.partition("@")[0] != "none":
+            text += f", defense {self._short.get(condition.defense, condition.defense)}"
+        if condition.control != "none":
+            text += f", control {condition.control}"
+        return text
+
+
+def _stems(names: Iterable[str]) -> dict[str, str]:
+    known = set(names)
+    stems: dict[str, list[str]] = {}
+    for name in known:
+        stems.setdefault(name.partition("@")[0], []).append(name)
+    return {full[0]: stem for stem, full in stems.items() if len(full) == 1}
