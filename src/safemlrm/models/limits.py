@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
+from safemlrm.errors import UsageError
+
 PAUSE_FIRST = 0.5  # seconds of rest after a first "too many requests" that names no time
 PAUSE_LONGEST = 120.0  # no server is waited for longer than this, whatever it asks
 
@@ -53,6 +55,9 @@ class Limits:
 
     A request is wrapped in `enter` and `leave`. After `close` of the models that share it, a `Limits` may be used again
     in another event loop.
+
+    Raises:
+        UsageError: a limit below what lets anything through.
     """
 
     def __init__(
@@ -63,7 +68,9 @@ class Limits:
         tokens_per_minute: float | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self.concurrency = max(1, concurrency)
+        if concurrency < 1 or min(requests_per_minute or 1.0, tokens_per_minute or 1.0) <= 0.0:
+            raise UsageError("concurrency and rates per minute must be greater than 0; leave a rate out for no limit")
+        self.concurrency = concurrency
         self.window = float(self.concurrency)
         self.active = 0
         # Requests may come in bursts of 0.1 s, so that slow rates hold in any 60 s and fast ones survive late timers.

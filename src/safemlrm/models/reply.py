@@ -139,9 +139,9 @@ def _texts(message: _Message) -> tuple[str | None, str | None, bool]:
     if isinstance(content, list):
         texts: list[str] = []
         for part in content:
-            text, thought = _content_part(part)
+            text, inner = _content_part(part)
             texts.append(text)
-            thoughts.append(thought)
+            thoughts.append(inner)
         content = "".join(texts)
     details, hidden = _details(message.reasoning_details)
     # The same thought often stands under several names; it is taken once.

@@ -39,8 +39,12 @@ class Transport:
     """
 
     def __init__(self, base_url: str, key: str, timeout: float) -> None:
-        parts = urlsplit(base_url if isinstance(base_url, str) else "")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(base_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port or an address that is none
+            usable = False
+        if not usable:
             raise UsageError(f"base URL '{_without_login(base_url)}' is not of the form http://host:port/v1")
         if not (key.isascii() and key.isprintable()):
             raise UsageError("the API key holds characters that no HTTP header may carry; check how it was copied")
@@ -76,6 +80,7 @@ class Transport:
         the headers hangs on to it) of kind `timeout`, `connection` or `malformed`.
         """
         import aiohttp
+        from aiohttp.http_exceptions import ContentEncodingError
 
         session = self._open()
         data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
@@ -97,7 +102,8 @@ class Transport:
         except aiohttp.ClientResponseError as error:
             return _fault(f"not HTTP: {self._told(error)}", "malformed")
         except (aiohttp.ClientError, OSError) as error:
-            return _fault(self._told(error), "connection")
+            undecodable = isinstance(error.__cause__, ContentEncodingError)  # bytes that are not the gzip they claim
+            return _fault(self._told(error), "malformed" if undecodable else "connection")
 
     def _told(self, error: BaseException) -> str:
         return one_line(f"{type(error).__name__}: {error}", self._key)
@@ -148,7 +154,7 @@ def _fault(message: str, kind: str, *, retryable: bool = True) -> ModelError:
 
 
 def _without_login(url: str) -> str:
-    scheme, separator, rest = str(url).partition("://")
+    scheme, separator, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"
 
