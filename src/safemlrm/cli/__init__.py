@@ -1,0 +1,87 @@
+"""The command line: one small file per command, one place where errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import typer
+
+from safemlrm.cli.compare import compare
+from safemlrm.cli.demo import demo
+from safemlrm.cli.doctor import doctor
+from safemlrm.cli.judge import judge
+from safemlrm.cli.list import list_components
+from safemlrm.cli.report import report
+from safemlrm.cli.run import run
+from safemlrm.cli.show import show
+from safemlrm.errors import SafeMLRMError, UsageError
+from safemlrm.registry import nearest
+
+DONE, USAGE, INTERRUPTED = 0, 2, 130
+# Base of all of typer's complaints about a command line; typer does not export it, and keeps click in its own place.
+CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+class Group(typer.core.TyperGroup):
+    """A group that suggests the nearest command."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Look a command up; a wrong name raises one line with the nearest right ones."""
+        if args and self.get_command(ctx, args[0]) is None:
+            known = self.list_commands(ctx)
+            raise UsageError(f"no command '{args[0]}'{nearest(args[0], known)}; there are: {', '.join(known)}")
+        return super().resolve_command(ctx, args)
+
+
+app = typer.Typer(
+    cls=Group,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="How safe is a multimodal reasoning model, and what did it lose by learning to reason?",
+)
+COMMANDS: dict[str, Callable[..., int]] = {
+    "demo": demo,
+    "run": run,
+    "judge": judge,
+    "compare": compare,
+    "report": report,
+    "list": list_components,
+    "show": show,
+    "doctor": doctor,
+}
+for name, function in COMMANDS.items():
+    app.command(name)(function)
+
+
+def main() -> None:
+    """Entry point of `safemlrm`."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.addLevelName(logging.WARNING, "warning")
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else DONE
+    except SafeMLRMError as error:
+        return _fail(str(error))
+    except CommandLineError as error:
+        complaint: Any = error
+        command = complaint.ctx.command_path if complaint.ctx else "safemlrm"
+        return _fail(f"{complaint.format_message()} (see '{command} --help')")
+    except (typer.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output went away, as `head` does
+        sys.stderr.close()
+        return DONE
+
+
+def _fail(message: str) -> int:
+    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    return USAGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from safemlrm.errors import ModelError, UsageError
-from safemlrm.run.options import RunOptions, error_limit
+from safemlrm.runs.options import RunOptions, error_limit
 from safemlrm.types import Price, Usage
 
 FATAL = (401, 403, 404)

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from safemlrm.errors import StoreError
 from safemlrm.registry import short
-from safemlrm.run.records import (
+from safemlrm.runs.records import (
     ErrorRecord,
     PromptRecord,
     ResponseRecord,
@@ -33,7 +33,7 @@ SCHEMA = 1
 _Record = TypeVar("_Record")
 
 
-class Manifest(Struct, kw_only=True, omit_defaults=True):
+class Manifest(Struct, kw_only=True):
     """`manifest.json`: what was asked for, with what, and how it ended."""
 
     schema: int = SCHEMA

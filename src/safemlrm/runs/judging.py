@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from safemlrm.judges.parts import judgeable, unjudgeable
-from safemlrm.run.asking import sampling_seed
+from safemlrm.runs.asking import sampling_seed
 from safemlrm.types import Ask, Judge, Key, Model, Prompt, Response, Sample, Verdict
 
 

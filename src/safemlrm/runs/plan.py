@@ -14,9 +14,9 @@ from safemlrm.errors import DataError, UsageError
 from safemlrm.images import checked
 from safemlrm.models.providers import ModelOptions, open_model
 from safemlrm.registry import build, load_plugin, parse, short
-from safemlrm.run.controls import apply_control, check_control
-from safemlrm.run.options import RunOptions
-from safemlrm.run.select import choose
+from safemlrm.runs.controls import apply_control, check_control
+from safemlrm.runs.options import RunOptions
+from safemlrm.runs.select import choose
 from safemlrm.settings import Settings
 from safemlrm.types import Ask, Image, Judge, Key, Message, Model, Prompt, Response, Sample, Spec
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from safemlrm.registry import short
-from safemlrm.run.limits import bare, needed_prices, tokens
-from safemlrm.run.plan import Plan
+from safemlrm.runs.limits import bare, needed_prices, tokens
+from safemlrm.runs.plan import Plan
 from safemlrm.types import Image, Key, Message, Prompt, Text
 
 OUTPUT_GUESS = 1500

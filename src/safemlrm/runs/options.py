@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from safemlrm.errors import StoreError, UsageError
 
@@ -20,12 +20,12 @@ class RunOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """
 
     benchmark: list[str] = []
-    attack: list[str] = ["none"]
-    defense: list[str] = ["none"]
-    control: list[str] = ["none"]
+    attack: list[str] = field(default_factory=lambda: ["none"])
+    defense: list[str] = field(default_factory=lambda: ["none"])
+    control: list[str] = field(default_factory=lambda: ["none"])
     model: list[str] = []
     base: list[str] = []
-    judge: list[str] = ["rules"]
+    judge: list[str] = field(default_factory=lambda: ["rules"])
     judge_model: str | None = None
     data: dict[str, str] = {}
     plugin: list[str] = []

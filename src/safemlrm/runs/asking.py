@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from safemlrm.run.plan import Defense, Question
-from safemlrm.run.records import encode, identity
+from safemlrm.runs.plan import Defense, Question
+from safemlrm.runs.records import encode, identity
 from safemlrm.types import Ask, Call, Image, Key, Message, Model, Prompt, Response
 
 

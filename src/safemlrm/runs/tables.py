@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 from msgspec import Struct
 
+from safemlrm.errors import UsageError
 from safemlrm.metrics.tables import KEY, SCHEMAS, TableName, Tables
 from safemlrm.registry import short
-from safemlrm.run.records import ErrorRecord
-from safemlrm.run.store import Reader
+from safemlrm.runs.records import ErrorRecord
+from safemlrm.runs.store import Reader
 from safemlrm.types import Key, Spec, Usage
 
 CHUNK = 50_000
@@ -108,3 +109,31 @@ def example_errors(reader: Reader, tables: Tables, limit: int = 50) -> Iterator[
             kinds.discard((error.model, error.stage, error.kind))
             limit -= 1
             yield error
+
+
+def read_texts(reader: Reader) -> pl.DataFrame:
+    """The responses with their texts: the columns of the responses table, then `reasoning` and `answer`."""
+    schema = {**SCHEMAS["responses"], "reasoning": pl.String(), "answer": pl.String()}
+    rows = [(*_response_row(r), r.reasoning, r.answer) for r in reader.heads("responses-*.jsonl", _Response)]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def merge(tables: list[Tables]) -> Tables:
+    """The tables of several runs taken together.
+
+    Raises:
+        UsageError: two runs answered the same question with the same model, so that it is not clear which counts.
+    """
+    merged = Tables(
+        samples=pl.concat([t.samples for t in tables]).unique(
+            ["benchmark", "sample"], keep="first", maintain_order=True
+        ),
+        responses=pl.concat([t.responses for t in tables]),
+        verdicts=pl.concat([t.verdicts for t in tables]),
+        errors=pl.concat([t.errors for t in tables]),
+    )
+    twice = merged.responses.filter(merged.responses.select("model", *KEY).is_duplicated())
+    if twice.height:
+        model, sample = twice.row(0, named=True)["model"], twice.row(0, named=True)["sample"]
+        raise UsageError(f"both runs hold {model} on sample {sample}; compare runs of different models or conditions")
+    return merged

@@ -17,15 +17,15 @@ from msgspec import Struct
 
 from safemlrm.errors import ModelError
 from safemlrm.registry import short
-from safemlrm.run.asking import ask_question
-from safemlrm.run.finished import Finished
-from safemlrm.run.judging import judge_response
-from safemlrm.run.limits import Limits
-from safemlrm.run.lookup import Lookup
-from safemlrm.run.plan import Plan, Question
-from safemlrm.run.progress import Progress
-from safemlrm.run.records import ErrorRecord, ResponseHead, ResponseRecord, identity
-from safemlrm.run.store import Writer
+from safemlrm.runs.asking import ask_question
+from safemlrm.runs.finished import Finished
+from safemlrm.runs.judging import judge_response
+from safemlrm.runs.limits import Limits
+from safemlrm.runs.lookup import Lookup
+from safemlrm.runs.plan import Plan, Question
+from safemlrm.runs.progress import Progress
+from safemlrm.runs.records import ErrorRecord, ResponseHead, ResponseRecord, identity
+from safemlrm.runs.store import Writer
 from safemlrm.types import Image, Judge, Key, Model, Prompt, Response, Sample, Text, Verdict
 
 

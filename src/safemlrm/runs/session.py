@@ -16,11 +16,11 @@ import msgspec
 
 from safemlrm.errors import StoreError
 from safemlrm.registry import load_plugin, short
-from safemlrm.run.engine import Engine, Outcome
-from safemlrm.run.limits import Limits, needed_prices
-from safemlrm.run.options import RunOptions, check_resumable
-from safemlrm.run.plan import Plan, component_notes, make_judges
-from safemlrm.run.store import Manifest, Reader, Writer
+from safemlrm.runs.engine import Engine, Outcome
+from safemlrm.runs.limits import Limits, needed_prices
+from safemlrm.runs.options import RunOptions, check_resumable
+from safemlrm.runs.plan import Plan, component_notes, make_judges
+from safemlrm.runs.store import Manifest, Reader, Writer
 from safemlrm.settings import Settings, load_settings
 
 PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")

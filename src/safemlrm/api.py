@@ -1,0 +1,184 @@
+"""The verbs of the command line as Python functions: `run`, `open_run`, and what a Run can tell."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safemlrm.errors import UsageError
+from safemlrm.metrics.summary import Summary
+from safemlrm.registry import nearest
+from safemlrm.runs.options import make_options
+from safemlrm.runs.store import Manifest, Reader
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from safemlrm.metrics.tables import Tables
+    from safemlrm.runs.engine import Outcome
+
+PLURALS = {"benchmarks": "benchmark", "attacks": "attack", "defenses": "defense", "controls": "control"}
+PLURALS |= {"models": "model", "judges": "judge", "plugins": "plugin"}
+
+
+class Run:
+    """A run folder, finished or not. Reads its files when asked; `reload` forgets what was read."""
+
+    def __init__(self, path: str | os.PathLike[str], outcome: Outcome | None = None) -> None:
+        self.path = Path(path)
+        self.reader = Reader(self.path)
+        self.outcome = outcome
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @property
+    def manifest(self) -> Manifest:
+        """What was asked for, with which versions, and how it ended."""
+        return self.reader.manifest()
+
+    @cached_property
+    def tables(self) -> Tables:
+        """All tables without texts: samples, responses, verdicts, open errors."""
+        from safemlrm.runs.tables import read_tables
+
+        return read_tables(self.reader)
+
+    @cached_property
+    def responses(self) -> pl.DataFrame:
+        """One row per response: the columns of the responses table, then the texts `reasoning` and `answer`."""
+        from safemlrm.runs.tables import read_texts
+
+        return read_texts(self.reader)
+
+    @property
+    def verdicts(self) -> pl.DataFrame:
+        """One row per model, key, judge and part; of several the latest."""
+        return self.tables.verdicts
+
+    def reload(self) -> None:
+        """Forget the tables, so that they are read again."""
+        self.__dict__.pop("tables", None)
+        self.__dict__.pop("responses", None)
+
+    def summary(self) -> Summary:
+        """All figures; `print(run.summary())` shows the main ones."""
+        from safemlrm.metrics.summarise import summarise
+
+        return summarise(self.tables, self.manifest.pairs)
+
+    def compare(self, base: str | None = None, reasoning: str | None = None, other: Run | None = None) -> Summary:
+        """The figures with the pair (base, reasoning), by default the run's own pairs; `other` may hold one of the two.
+
+        Raises:
+            UsageError: no pair is known, or a name fits no model or several.
+        """
+        return compare([self, *([other] if other else [])], base, reasoning)
+
+    def report(self, out: str | os.PathLike[str] | None = None, *, redact: bool = False) -> Path:
+        """Write the report as one HTML file (default: `report.html` in the run's folder) and return its path."""
+        from safemlrm.report.build import build_view
+        from safemlrm.report.page import write_report
+
+        target = Path(out) if out else self.path / "report.html"
+        return write_report(build_view(self.reader, self.tables, self.summary()), target, redact=redact)
+
+
+def run(out: str | os.PathLike[str], *, quiet: bool = True, command: str = "", **options: Any) -> Run:
+    """Evaluate models as `safemlrm run` does; going on with the run in `out` if there is one.
+
+    Options have the names of the flags with `_` for `-`; those that may repeat also go by their plural
+    (`benchmarks=["figstep"]`).
+
+    Raises:
+        UsageError, DataError, StoreError: before the first call.
+    """
+    from safemlrm.runs.options import RunOptions
+    from safemlrm.runs.session import execute
+
+    values = {PLURALS.get(name, name): value for name, value in options.items()}
+    for name in values:
+        if name not in RunOptions.__struct_fields__:
+            raise UsageError(f"run() has no option '{name}'{nearest(name, RunOptions.__struct_fields__)}")
+    folder = Path(out)
+    return Run(folder, execute(make_options(values), folder, quiet=quiet, command=command))
+
+
+def open_run(path: str | os.PathLike[str]) -> Run:
+    """The run in a folder.
+
+    Raises:
+        StoreError: there is none.
+    """
+    found = Run(path)
+    found.reader.manifest()
+    return found
+
+
+def judge(
+    path: str | os.PathLike[str], *, judges: Iterable[str], again: bool = False, quiet: bool = True, **options: Any
+) -> Run:
+    """Judge the stored responses of a run; never generates. `options` are those of `run` that concern judging."""
+    from safemlrm.runs.session import judge_again
+
+    folder = Path(path)
+    return Run(folder, judge_again(folder, list(judges), options, again=again, quiet=quiet))
+
+
+def compare(runs: list[Run], base: str | None = None, reasoning: str | None = None) -> Summary:
+    """The figures of one or two runs taken together, with the pair (base, reasoning).
+
+    Raises:
+        UsageError: no pair is known, a name fits no model or several, or both runs answered the same question.
+    """
+    from safemlrm.metrics.summarise import summarise
+    from safemlrm.runs.tables import merge
+
+    names = [name for r in runs for name in r.manifest.models]
+    if base is None and reasoning is None:
+        pairs = [pair for r in runs for pair in r.manifest.pairs]
+        if not pairs:
+            raise UsageError(f"which models? give --base and --reasoning; there are: {', '.join(names)}")
+    elif base is None or reasoning is None:
+        raise UsageError("give both --base and --reasoning, or neither")
+    else:
+        pairs = [(resolve_model(base, names), resolve_model(reasoning, names))]
+    return summarise(merge([r.tables for r in runs]), pairs)
+
+
+def resolve_model(text: str, names: list[str]) -> str:
+    """The full name of the model that `text` names, with or without version and hash.
+
+    Raises:
+        UsageError: none or several fit.
+    """
+    fitting = sorted({name for name in names if text in (name, name.rpartition("@")[0])})
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        raise UsageError(f"'{text}' fits several models: {', '.join(fitting)}; give one in full")
+    raise UsageError(f"no model '{text}' here{nearest(text, names)}; there are: {', '.join(sorted(set(names)))}")
+
+
+def demo(out: str | os.PathLike[str] | None = None, *, quiet: bool = True, command: str = "safemlrm demo") -> Run:
+    """Evaluate the embedded base and reasoning model on the toy benchmark, with and without an image attack.
+
+    Offline, without key, GPU or torch. Writes the run and `report.html` into `out` (default: a new temporary folder).
+    """
+    folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="safemlrm-demo-"))
+    made = run(
+        folder,
+        quiet=quiet,
+        command=command,
+        benchmark="toy",
+        attack=["none", "figstep"],
+        model="embedded/reasoner",
+        base="embedded/base",
+        judge="toy",
+    )
+    made.report()
+    return made

@@ -1,0 +1,174 @@
+"""From a run's files to the value the page shows: figures of all records, texts of the few that are shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+import msgspec
+import polars as pl
+
+from safemlrm.metrics.summary import Condition, Summary
+from safemlrm.metrics.tables import KEY, Tables
+from safemlrm.report.headline import judges
+from safemlrm.report.outcome import outcome
+from safemlrm.report.select import Row, stratify
+from safemlrm.report.view import ErrorCount, Picture, Record, ReportView
+from safemlrm.runs.lookup import Lookup
+from safemlrm.runs.records import ErrorRecord, ResponseRecord, VerdictRecord, identity
+from safemlrm.runs.store import Manifest, Reader
+from safemlrm.runs.tables import example_errors
+from safemlrm.types import Image, Key, Message, Prompt, Text
+
+LIMIT = 200
+_Keyed = TypeVar("_Keyed", ResponseRecord, VerdictRecord, ErrorRecord)
+
+
+def build_view(reader: Reader, tables: Tables, summary: Summary, *, title: str = "") -> ReportView:
+    """The view of one run. Memory holds light rows and the chosen records only."""
+    manifest = reader.manifest()
+    rows, keys = _rows(tables, next(iter(judges(summary)), ""))
+    chosen = [keys[i] for i in stratify(rows, LIMIT, int(manifest.options.get("seed", 0)))]
+    return ReportView(
+        title=title or _title(manifest),
+        summary=summary,
+        records=_records(reader, tables, chosen),
+        total=len(rows),
+        provenance=_provenance(manifest),
+        command=manifest.command,
+        notices=(*manifest.notes, *_incomplete(manifest, tables)),
+        errors=tuple(_errors(reader, tables)),
+    )
+
+
+def _rows(tables: Tables, judge: str) -> tuple[list[Row], list[tuple[Key, str]]]:
+    by = ["model", *KEY]
+    verdicts = tables.verdicts.filter(pl.col("judge") == judge)
+
+    def labels(part: str) -> pl.DataFrame:
+        return verdicts.filter(pl.col("part") == part).select(*by, pl.col("label").alias(part))
+
+    samples = tables.samples.select("benchmark", "sample", "scenario", "expect")
+    answered = tables.responses.select(by).with_columns(error=pl.lit(False))
+    failed = tables.errors.filter(pl.col("stage") == "ask").select(by).unique(maintain_order=True)
+    joined = (
+        pl.concat([answered, failed.with_columns(error=pl.lit(True))])
+        .join(labels("reasoning"), on=by, how="left", maintain_order="left")
+        .join(labels("answer"), on=by, how="left", maintain_order="left")
+        .join(samples, on=["benchmark", "sample"], how="inner", maintain_order="left")
+    )
+    rows: list[Row] = []
+    keys: list[tuple[Key, str]] = []
+    for r in joined.iter_rows(named=True):
+        condition = Condition(r["benchmark"], r["attack"], r["defense"], r["control"], r["scenario"])
+        what = outcome(r["expect"], r["reasoning"], r["answer"], error=r["error"])
+        rows.append(Row(r["model"], condition, what, f"{r['sample']}\x1f{r['repeat']}"))
+        keys.append((Key(*(r[name] for name in KEY)), r["model"]))
+    return rows, keys
+
+
+def _records(reader: Reader, tables: Tables, chosen: list[tuple[Key, str]]) -> tuple[Record, ...]:
+    lookup = Lookup(reader)
+    wanted = {identity(key, model) for key, model in chosen}
+    responses = {identity(r.key, r.model): r for r in _wanted(reader.responses(), wanted)}
+    errors = {identity(e.key, e.model): e for e in _wanted(reader.errors(), wanted)}
+    verdicts: dict[bytes, dict[tuple[str, str], VerdictRecord]] = {}
+    for verdict in _wanted(reader.verdicts(), wanted):
+        latest = verdicts.setdefault(identity(verdict.key, verdict.model), {})
+        latest[verdict.judge.name, verdict.part] = verdict
+    return tuple(
+        _record(key, model, lookup, responses.get(name), errors.get(name), tuple(verdicts.get(name, {}).values()))
+        for key, model in chosen
+        for name in [identity(key, model)]
+    )
+
+
+def _wanted(records: Iterable[_Keyed], wanted: set[bytes]) -> Iterator[_Keyed]:
+    return (record for record in records if identity(record.key, record.model) in wanted)
+
+
+def _record(
+    key: Key,
+    model: str,
+    lookup: Lookup,
+    response: ResponseRecord | None,
+    error: ErrorRecord | None,
+    verdicts: tuple[VerdictRecord, ...],
+) -> Record:
+    sample, prompt = lookup.sample(key), lookup.prompt(key)
+    record = Record(
+        model,
+        Condition(key.benchmark, key.attack, key.defense, key.control, sample.scenario),
+        key.sample,
+        sample.expect,
+        request=_request(sample.turns, prompt),
+        images=tuple(_pictures(prompt)),
+        image_source=prompt.image_source,
+        verdicts=verdicts,
+        repeat=key.repeat,
+    )
+    if response is None:
+        told = f"{error.kind}: {error.message}" if error else "no response"
+        return msgspec.structs.replace(record, error=told)
+    texts = {name: getattr(response, name) for name in ("reasoning", "answer", "state", "finish")}
+    return msgspec.structs.replace(record, **texts)
+
+
+def _request(turns: tuple[Message, ...], prompt: Prompt) -> str:
+    """The benchmark's request and, where the attack words it otherwise, what was sent."""
+    asked, sent = _text(turns), _text(prompt.messages)
+    return asked if asked == sent else f"{asked}\n\nSent as:\n{sent}"
+
+
+def _text(messages: tuple[Message, ...]) -> str:
+    return "\n\n".join(part.text for m in messages for part in m.parts if isinstance(part, Text))
+
+
+def _pictures(prompt: Prompt) -> Iterator[Picture]:
+    for message in prompt.messages:
+        for part in message.parts:
+            if isinstance(part, Image):
+                yield Picture(part.data, part.path)
+
+
+def _errors(reader: Reader, tables: Tables) -> Iterator[ErrorCount]:
+    counts = {
+        (model, stage, kind): count
+        for model, stage, kind, count in tables.errors.group_by("model", "stage", "kind").len().iter_rows()
+    }
+    for error in example_errors(reader, tables):
+        count = counts[error.model, error.stage, error.kind]
+        kind = error.kind if error.stage == "ask" else f"judge {error.kind}"
+        yield ErrorCount(error.model, kind, count, error.message)
+
+
+def _title(manifest: Manifest) -> str:
+    return f"Safety of {' and '.join(manifest.options.get('model', [])) or 'a model'}"
+
+
+def _incomplete(manifest: Manifest, tables: Tables) -> list[str]:
+    missing = manifest.planned - tables.responses.height
+    if manifest.status == "complete" or missing <= 0:
+        return [] if manifest.status in ("complete", "incomplete") else [f"This run is {manifest.status}."]
+    return [
+        f"This run is {manifest.status}: {missing} of {manifest.planned} planned questions have no answer. "
+        "Run the same command again to go on."
+    ]
+
+
+def _provenance(manifest: Manifest) -> dict[str, str]:
+    facts = {
+        "status": manifest.status,
+        "started": manifest.started,
+        "finished": manifest.finished or "not yet",
+        "data": ", ".join(manifest.data),
+    }
+    facts |= {f"model {name}": _options(spec) for name, spec in manifest.models.items()}
+    facts |= {f"judge {name}": _options(spec) for name, spec in manifest.judges.items()}
+    facts |= {f"option {k}": str(v) for k, v in manifest.options.items() if k in ("seed", "limit", "repeats") and v}
+    return facts | manifest.versions
+
+
+def _options(spec: dict[str, object]) -> str:
+    params = spec.get("params") or {}
+    return ", ".join(f"{k} = {v}" for k, v in params.items()) if isinstance(params, dict) and params else "defaults"
