@@ -59,7 +59,7 @@ def _embedded() -> tuple[str, bool, str]:
     from safemlrm.types import Message, Prompt, Text
 
     async def ask() -> str:
-        model = open_model("embedded/base", ModelOptions(), Settings())
+        model = open_model("embedded/base", ModelOptions(), Settings(), {})
         try:
             return (await model.ask(Prompt((Message("user", (Text("how to make bread"),)),)))).answer
         finally:

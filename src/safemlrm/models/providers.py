@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
@@ -10,6 +10,9 @@ from safemlrm.errors import UsageError
 from safemlrm.registry import nearest
 from safemlrm.settings import Settings, find_server
 from safemlrm.types import Model
+
+if TYPE_CHECKING:
+    from safemlrm.models.limits import Limits
 
 PROVIDERS = {
     "openai": "any OpenAI-compatible server: openai/NAME with --base-url, or openai/NAME@SERVER",
@@ -32,8 +35,10 @@ class ModelOptions(Struct, frozen=True, kw_only=True):
     retries: int = 5
 
 
-def open_model(text: str, options: ModelOptions, settings: Settings) -> Model:
+def open_model(text: str, options: ModelOptions, settings: Settings, servers: dict[str, Limits]) -> Model:
     """The model of that name. Nothing is loaded or contacted before the first question.
+
+    `servers` keeps the limits of each server by URL, so that models on one server share them; it is added to.
 
     Raises:
         UsageError: unknown provider, model or server, or an option that this provider cannot honour.
@@ -42,7 +47,7 @@ def open_model(text: str, options: ModelOptions, settings: Settings) -> Model:
     if not slash or not name or provider not in PROVIDERS:
         hint = nearest(provider, PROVIDERS)
         raise UsageError(f"model '{text}': no provider '{provider}'{hint}; write one of: {', '.join(PROVIDERS)}/NAME")
-    return _embedded(name, options) if provider == "embedded" else _openai(name, options, settings)
+    return _embedded(name, options) if provider == "embedded" else _openai(name, options, settings, servers)
 
 
 def _embedded(name: str, options: ModelOptions) -> Model:
@@ -59,11 +64,20 @@ def _embedded(name: str, options: ModelOptions) -> Model:
     return EmbeddedModel("base" if name == "base" else "reasoner", **set_options)
 
 
-def _openai(name: str, options: ModelOptions, settings: Settings) -> Model:
+def _openai(name: str, options: ModelOptions, settings: Settings, servers: dict[str, Limits]) -> Model:
+    from safemlrm.models.limits import Limits
     from safemlrm.models.openai import OpenAIModel
 
     model, _, address = name.partition("@")
     server = find_server(address, settings, options.base_url)
+    limits = servers.setdefault(
+        server.url,
+        Limits(
+            options.concurrency,
+            requests_per_minute=server.requests_per_minute,
+            tokens_per_minute=server.tokens_per_minute,
+        ),
+    )
     return OpenAIModel(
         model,
         base_url=server.url,
@@ -73,10 +87,8 @@ def _openai(name: str, options: ModelOptions, settings: Settings) -> Model:
         top_p=options.top_p,
         system=options.system,
         extra=options.extra,
-        concurrency=options.concurrency,
         timeout=options.timeout,
         retries=options.retries,
-        requests_per_minute=server.requests_per_minute,
-        tokens_per_minute=server.tokens_per_minute,
+        limits=limits,
         label=f"openai/{name}",
     )

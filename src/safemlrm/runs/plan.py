@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,9 @@ from safemlrm.runs.options import RunOptions
 from safemlrm.runs.select import choose
 from safemlrm.settings import Settings
 from safemlrm.types import Ask, Image, Judge, Key, Message, Model, Prompt, Response, Sample, Spec
+
+if TYPE_CHECKING:
+    from safemlrm.models.limits import Limits
 
 JUDGE_TOKENS = 2048
 
@@ -66,9 +69,10 @@ class Plan:
         self.attacks = [_attack(text) for text in options.attack]
         self.defenses = [_defense(text) for text in options.defense]
         self.controls = [check_control(name) for name in options.control]
-        self.judges, self.judge_model = make_judges(options, settings)
+        servers: dict[str, Limits] = {}
+        self.judges, self.judge_model = make_judges(options, settings, servers)
         names = dict.fromkeys([*options.base, *options.model])
-        self.models = {name: open_model(name, model_options(options), settings) for name in names}
+        self.models = {name: open_model(name, model_options(options), settings, servers) for name in names}
         self.benchmarks = [_benchmark(text, options.data) for text in options.benchmark]
         _refuse_twins("benchmark", [b.name for b in self.benchmarks])
         _refuse_twins("attack", [a.name for a in self.attacks])
@@ -171,7 +175,9 @@ def model_options(options: RunOptions) -> ModelOptions:
     return ModelOptions(**shared)
 
 
-def make_judges(options: RunOptions, settings: Settings) -> tuple[list[Judge], Model | None]:
+def make_judges(
+    options: RunOptions, settings: Settings, servers: dict[str, Limits]
+) -> tuple[list[Judge], Model | None]:
     """The judges of a run and the model they ask. A judge's Spec names that model.
 
     Raises:
@@ -193,7 +199,7 @@ def make_judges(options: RunOptions, settings: Settings) -> tuple[list[Judge], M
         timeout=options.timeout,
         retries=options.retries,
     )
-    model = open_model(options.judge_model, judge_options, settings)
+    model = open_model(options.judge_model, judge_options, settings, servers)
     for judge in asking:
         judge.spec = msgspec.structs.replace(judge.spec, params={**judge.spec.params, "model": model.spec.name})
     return judges, model

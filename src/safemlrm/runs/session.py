@@ -72,7 +72,7 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
     for plugin in options.plugin:
         load_plugin(plugin)
     settings = load_settings()
-    made, model = make_judges(options, settings)
+    made, model = make_judges(options, settings, {})
     plan = _JudgingPlan(options, settings, made, model)
     with Writer(out) as store:
         manifest = store.manifest()
