@@ -49,8 +49,9 @@ def mcnemar(table: pl.DataFrame) -> list[float | None]:
 
 
 def _differences(value: intervals.Floats, bounds: intervals.Bounds, method: str) -> list[Difference]:
-    columns = (_optional(column) for column in (value, *bounds))
-    return [Difference(*row, method) for row in zip(*columns, strict=True)]
+    low, high = bounds
+    rows = zip(_optional(value), _optional(low), _optional(high), strict=True)
+    return [Difference(v, a, b, method) for v, a, b in rows]
 
 
 def _cells(table: pl.DataFrame) -> tuple[intervals.Counts, ...]:

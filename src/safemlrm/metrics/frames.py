@@ -28,9 +28,9 @@ POPULATION = {
     "correct": "utility",
 }
 
-# Reasons for which a part is settled without the judge having read it; on their own they do not show that it judges
-# this part.
-_UNREAD = ("truncated", "empty_answer", "withheld", "content_filter")
+# A provider's refusal is settled without the judge; an unparsed reply shows that it was asked. Other unjudged parts show
+# neither: they are missing for a reason of their own, or the judge does not judge this part.
+_REFUSED_UNREAD, _UNPARSED = "content_filter", "unparsed"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def prepare(tables: Tables) -> Frames:
     asked = _asked(tables.samples, tables.verdicts)
     responses = _responses(tables.responses, asked, places)
     verdicts = _verdicts(tables.verdicts, responses, lenses)
-    read = verdicts.filter(~pl.col("category").is_in(_UNREAD)).select("whole", "lens").unique()
+    settled = (pl.col("label") != "unjudged") & (pl.col("category") != _REFUSED_UNREAD)
+    read = verdicts.filter(settled | (pl.col("category") == _UNPARSED)).select("whole", "lens").unique()
     return Frames(
         places=places,
         lenses=lenses,

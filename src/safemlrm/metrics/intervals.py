@@ -22,8 +22,11 @@ def wilson(count: Counts, n: Counts, alpha: float | Floats) -> Bounds:
     """
     some = n > 0
     # Where nothing was counted any valid n will do: the bounds are thrown away below.
-    low, high = proportion_confint(np.where(some, count, 0), np.where(some, n, 1), alpha=alpha, method="wilson")
-    return np.where(some, low, np.nan), np.where(some, high, np.nan)
+    counts, sizes = np.where(some, count, 0), np.where(some, n, 1)
+    low, high = proportion_confint(counts, sizes, alpha=alpha, method="wilson")
+    # At 0 of n and n of n the bound is the estimate itself, which rounding can miss by a hair.
+    estimate = counts / sizes
+    return np.where(some, np.minimum(low, estimate), np.nan), np.where(some, np.maximum(high, estimate), np.nan)
 
 
 def mean_t(mean: Floats, deviation: Floats, n: Counts, confidence: float) -> Bounds:
@@ -52,7 +55,7 @@ def paired_difference(both: Counts, first: Counts, second: Counts, neither: Coun
         # Rounding can leave a tiny negative number where the two distances are equal and phi is 1.
         return np.asarray(np.sqrt(np.maximum(a**2 - 2 * phi * a * b + b**2, 0.0)))
 
-    difference = p2 - p1
+    difference = (second - first) / size
     low = difference - spread(p2 - low2, high1 - p1)
     high = difference + spread(high2 - p2, p1 - low1)
     return np.where(some, np.clip(low, -1, 1), np.nan), np.where(some, np.clip(high, -1, 1), np.nan)
@@ -83,9 +86,11 @@ def paired_ratio(both: Counts, first: Counts, second: Counts, confidence: float)
     alpha = 2 * stats.norm.sf(joint / apart * stats.norm.ppf((1 + confidence) / 2))
     low1, high1 = wilson(x1, n, alpha)
     low2, high2 = wilson(x2, n, alpha)
+    ratio = np.where(x1 > 0, x2 / np.maximum(x1, 1), np.inf)
     low = np.where(x2 > 0, low2 / np.where(n > 0, high1, 1), np.where(n > 0, 0.0, np.nan))
     high = np.where(x1 > 0, high2 / np.where(x1 > 0, low1, 1), np.nan)
-    return low, high
+    # The limits enclose the ratio; rounding must not say otherwise.
+    return np.minimum(low, ratio), np.maximum(high, np.where(x1 > 0, ratio, np.nan))
 
 
 def mcnemar(first: Counts, second: Counts) -> Floats:

@@ -28,7 +28,7 @@ def points(difference: Difference) -> str:
 
 
 def ratio_text(ratio: Difference) -> str:
-    """`3.4 times (2.1 to 5.6)`; "undefined (at least 2.1)" where the base rate is 0."""
+    """`3.40 times (2.10 to 5.60)`; "undefined (at least 2.10)" where the base rate is 0."""
     if ratio.value is None:
         return UNDEFINED if ratio.low is None else f"{UNDEFINED} (at least {_times(ratio.low)})"
     value = f"{_times(ratio.value)} times"
@@ -43,8 +43,12 @@ def p_text(p: float | None) -> str:
         return "no pairs"
     if p < 0.001:
         return "p < 0.001"
-    # Three decimals would turn 0.9996 into a certain 1.
-    return "p > 0.999" if 0.9995 <= p < 1 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    if p < 0.1:
+        return f"p = {p:.3f}"
+    # Rounding up would turn 0.997 into a certain 1.
+    if 0.995 <= p < 1:
+        return "p > 0.99"
+    return f"p = {p:.2f}"
 
 
 def mean_text(mean: Mean, decimals: int = 1) -> str:
