@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -163,6 +164,7 @@ def summary(
     return Summary(tuple(cells), tuple(rates), tuple(thoughts), tuple(pairs), ((BASE, REASONER),))
 
 
+@cache
 def picture(text: str = "1. zorb\n2. mip\n3.", size: tuple[int, int] = (760, 760)) -> bytes:
     """A typographic image, as an attack would draw it."""
     image = Image.new("RGB", size, "white")

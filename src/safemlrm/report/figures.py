@@ -93,12 +93,13 @@ def _finish(svg: str, labels: dict[str, str], prefix: str, height: int) -> str:
     root = Tree.fromstring(svg)
     for parent in list(root.iter()):
         for child in list(parent):
-            if child.tag in (f"{_SVG}style", f"{_SVG}metadata"):
+            if child.tag in (f"{_SVG}style", f"{_SVG}metadata", f"{_SVG}clipPath"):
                 parent.remove(child)
     root.attrib.clear()
     root.attrib.update({"viewBox": f"0 0 {WIDTH} {height}", "role": "img", "class": "dots"})
     root.set("aria-label", "ASR by scenario with intervals; the table below holds the same figures")
     for element in root.iter():
+        element.attrib.pop("clip-path", None)
         name = element.get("id", "")
         if name in labels:
             _name(next(element.iter(f"{_SVG}text")), labels[name])

@@ -13,7 +13,7 @@ from safemlrm.report.inert import Clipped, clip, line
 from safemlrm.report.outcome import OUTCOMES, Outcome, outcome
 from safemlrm.report.tables import unique
 from safemlrm.report.thumbs import thumbnail
-from safemlrm.report.view import Record
+from safemlrm.report.view import Picture, Record
 from safemlrm.types import Label, PartName, Verdict
 
 MOST_RECORDS = 200
@@ -66,8 +66,9 @@ def samples(records: Sequence[Record], total: int, judge: str, names: words.Name
     outcomes = [word for word in OUTCOMES if word in found]
     shown = []
     budget = IMAGE_BUDGET
+    known: dict[Picture, str] = {}
     for record, word in zip(taken, found, strict=True):
-        images, note = ((), "") if redact else _images(record, budget)
+        images, note = ((), "") if redact else _images(record, budget, known)
         budget -= sum(map(len, images))
         shown.append(
             Shown(
@@ -142,13 +143,14 @@ def _text(title: str, text: str, absent: str) -> Text:
     return Text(title, cut.text, f"{length}, the first {words.number(len(cut.text))} shown" if cut.cut else length)
 
 
-def _images(record: Record, budget: int) -> tuple[tuple[str, ...], str]:
-    made = [thumbnail(picture) for picture in record.images[:MOST_IMAGES]] if budget > 0 else []
+def _images(record: Record, budget: int, known: dict[Picture, str]) -> tuple[tuple[str, ...], str]:
+    """The thumbnails that fit into `budget` bytes. `known` holds those made before: models share their images."""
     shown: list[str] = []
-    for uri in made:
-        if uri and sum(map(len, shown)) + len(uri) <= budget:
-            shown.append(uri)
+    for picture in record.images[:MOST_IMAGES] if budget > 0 else ():
+        if picture not in known:
+            known[picture] = thumbnail(picture)
+        if known[picture] and sum(map(len, shown)) + len(known[picture]) <= budget:
+            shown.append(known[picture])
     more = len(record.images) - len(shown)
-    return tuple(
-        shown
-    ), f"{more} of {len(record.images)} images not shown (unreadable, or no room in the page)" if more else ""
+    note = f"{more} of {len(record.images)} images not shown (unreadable, or no room in the page)" if more else ""
+    return tuple(shown), note
