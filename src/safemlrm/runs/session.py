@@ -9,6 +9,8 @@ import os
 import platform
 import shlex
 import sys
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
         engine = Engine(plan, store, limits, quiet=quiet)
         _count_earlier_cost(store, limits)
         engine.prepare()
-        outcome = asyncio.run(engine.run())
+        outcome = run_to_end(engine.run())
         _finish(store, manifest, outcome)
         return outcome
 
@@ -82,7 +84,17 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
         if again:
             engine.finished.judged.clear()
         engine.outcome.planned = len(engine.finished.responses)
-        return asyncio.run(engine.run())
+        return run_to_end(engine.run())
+
+
+def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run a coroutine from plain code, also where an event loop already runs, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 class _JudgingPlan(Plan):
