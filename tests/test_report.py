@@ -10,13 +10,13 @@ from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from report_fixtures import ATTACKS, BASE, REASONER, condition, paired, picture, record, records, summary, view
 from safemlrm.metrics.summary import Condition, Difference, Summary
 from safemlrm.report.figures import PlotRow, dot_plot
 from safemlrm.report.headline import direction, headlines
@@ -28,6 +28,7 @@ from safemlrm.report.thumbs import thumbnail
 from safemlrm.report.view import ErrorCount, Picture, ReportView
 from safemlrm.report.words import Names
 from safemlrm.types import Spec, Verdict
+from tests.report_fixtures import ATTACKS, BASE, REASONER, condition, paired, picture, record, records, summary, view
 
 MARKUP = "</script></style></title><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}${7*7}<!--"
 NOISE = "\x00\x07\x1b[31m\u202e\u2066\ud800\ufeff\u200b\x85"
@@ -409,3 +410,16 @@ def test_write_report_makes_folders_and_leaves_nothing_else(tmp_path: Path) -> N
     write_report(view(records=records(4)), out)
     assert out.read_bytes() == first
     assert [path.name for path in out.parent.iterdir()] == ["report.html"]
+
+
+def test_the_page_has_a_limited_number_of_rows_and_says_what_it_leaves_out() -> None:
+    names = tuple(f"{n} zorb" for n in range(120))
+    figures = summary(names, judges=("toy@1",))
+    judges = {f"toy@{n}": n for n in range(30)}
+    rates = [
+        msgspec.structs.replace(one, judge=judge) for judge in judges for one in figures.judged if one.judge == "toy@1"
+    ]
+    html = render(view(summary=msgspec.structs.replace(figures, judged=tuple(rates), paired=()), records=()))
+    assert len(html.encode()) < 20_000_000
+    assert html.count("<tr>") < 2200
+    assert "further rows are left out" in html

@@ -9,7 +9,6 @@ from safemlrm.metrics.summary import Mean, Summary
 from safemlrm.metrics.text import mean_text
 from safemlrm.report import words
 from safemlrm.report.headline import judges
-from safemlrm.report.inert import line
 from safemlrm.report.tables import Cell, Row, Table, overall, table, unique, without_attack_first
 from safemlrm.report.view import ErrorCount
 
@@ -128,7 +127,7 @@ def _errors(errors: Sequence[ErrorCount], redact: bool) -> Table:
                 Cell(e.model),
                 Cell(e.kind.replace("_", " ")),
                 Cell(words.number(e.count)),
-                Cell("left out" if redact else line(e.example, 240)),
+                Cell("left out" if redact else e.example, width=240),
             )
         )
         for e in sorted(errors, key=lambda e: (e.model, -e.count, e.kind))

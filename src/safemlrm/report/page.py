@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from safemlrm.metrics.summary import Condition
 from safemlrm.report.headline import alone, headlines, judges
-from safemlrm.report.inert import line, visible
+from safemlrm.report.inert import clip, line, visible
 from safemlrm.report.judged import rate_tables
 from safemlrm.report.missing import missing_tables
 from safemlrm.report.samples import samples
 from safemlrm.report.scenarios import scenarios
+from safemlrm.report.tables import Room
 from safemlrm.report.thought import grids
 from safemlrm.report.view import ReportView
 from safemlrm.report.words import Names, level, number
@@ -55,37 +56,35 @@ def render(view: ReportView, *, redact: bool = False) -> str:
     summary = view.summary
     names = Names(_conditions(view))
     ranked = judges(summary)
+    room = Room()
     script, style = _asset("script.js"), _asset("style.css")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     shown_grids, more_grids = grids(summary, names)
-    page: str = (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
-            title=line(view.title, 160),
-            notices=view.notices,
-            level=level(summary.confidence),
-            keyword_judges=sorted({judged.judge for judged in summary.judged if judged.keyword}),
-            headlines=headlines(summary, names),
-            alone=alone(summary, names),
-            scenarios=[
-                (group, [(panel, Markup(panel.svg)) for panel in group.panels]) for group in scenarios(summary, names)
-            ],
-            grids=shown_grids,
-            more_grids=more_grids,
-            rates=rate_tables(summary, names),
-            missing=missing_tables(summary, view.errors, names, redact=redact),
-            samples=samples(view.records, view.total, ranked[0] if ranked else "", names, redact=redact),
-            redact=redact,
-            methods=_methods(view),
-            provenance=view.provenance,
-            command=view.command,
-            style=Markup(style),
-            script=Markup(script),
-            digest=digest,
-        )
+    template = _environment().get_template("report.html.j2")
+    return template.render(
+        title=line(view.title, 160),
+        notices=view.notices[:20],
+        level=level(summary.confidence),
+        keyword_judges=sorted({judged.judge for judged in summary.judged if judged.keyword}),
+        headlines=[one._replace(figures=room.fit(one.figures)) for one in headlines(summary, names)],
+        alone=room.fit(alone(summary, names)),
+        scenarios=[
+            (one._replace(figures=room.fit(one.figures)), [(panel, Markup(panel.svg)) for panel in one.panels])
+            for one in scenarios(summary, names)
+        ],
+        grids=shown_grids,
+        more_grids=more_grids,
+        rates=[room.fit(one) for one in rate_tables(summary, names)],
+        missing=[room.fit(one) for one in missing_tables(summary, view.errors, names, redact=redact)],
+        samples=samples(view.records, view.total, ranked[0] if ranked else "", names, redact=redact),
+        redact=redact,
+        methods=_methods(view),
+        provenance=view.provenance,
+        command=clip(view.command, 16_384).text,
+        style=Markup(style),
+        script=Markup(script),
+        digest=digest,
     )
-    return page
 
 
 def _asset(name: str) -> str:

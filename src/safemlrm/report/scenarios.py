@@ -71,14 +71,15 @@ def _group(
             rates[paired.condition] = [paired.base_rate, paired.reasoning_rate]
     measured = {where: found for where, found in rates.items() if any(rate and rate.n for rate in found)}
     order = sorted(measured, key=without_attack_first)
-    panels = _panels(measured, order, names, prefix)
+    attacks = unique(_attack(where) for where in order)
+    panels = [_panel(measured, order, attack, names, f"{prefix}p{n}") for n, attack in enumerate(attacks[:places])]
     return Scenarios(
         models,
         judge,
         is_keyword(summary, judge),
-        tuple(panels[:places]),
+        tuple(panels),
         _table(measured, order, pairs, models, names),
-        max(0, len(panels) - places),
+        len(attacks) - len(panels),
     )
 
 
@@ -86,16 +87,16 @@ def _attack(condition: Condition) -> Condition:
     return Condition(condition.benchmark, condition.attack, condition.defense, condition.control)
 
 
-def _panels(
-    rates: dict[Condition, list[Rate | None]], order: Sequence[Condition], names: words.Names, prefix: str
-) -> list[Panel]:
-    panels = []
-    for number, attack in enumerate(unique(_attack(where) for where in order)):
-        rows = [PlotRow(where.scenario, tuple(rates[where])) for where in order if _attack(where) == attack]
-        shown = rows[:MOST_SCENARIOS]
-        svg = dot_plot(shown, f"{prefix}p{number}") if number < MOST_PANELS else ""
-        panels.append(Panel(names.name(attack), svg, len(rows) - len(shown)))
-    return panels
+def _panel(
+    rates: dict[Condition, list[Rate | None]],
+    order: Sequence[Condition],
+    attack: Condition,
+    names: words.Names,
+    prefix: str,
+) -> Panel:
+    rows = [PlotRow(where.scenario, tuple(rates[where])) for where in order if _attack(where) == attack]
+    shown = rows[:MOST_SCENARIOS]
+    return Panel(names.name(attack), dot_plot(shown, prefix), len(rows) - len(shown))
 
 
 def _table(

@@ -10,15 +10,17 @@ from safemlrm.metrics.text import percent, points
 from safemlrm.report import words
 
 MOST_ROWS = 300
+PAGE_ROWS = 2000
 _Item = TypeVar("_Item")
 
 
 class Cell(NamedTuple):
-    """A figure, and under it in small type what it rests on."""
+    """A figure, and under it in small type what it rests on. Longer text than `width` columns is cut."""
 
     text: str
     small: str = ""
     strong: bool = False
+    width: int = 120
 
 
 class Row(NamedTuple):
@@ -42,6 +44,19 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Row]) -> Table:
     """A table of at most `MOST_ROWS` rows that knows how many it left out."""
     every = list(rows)
     return Table(caption, tuple(head), tuple(every[:MOST_ROWS]), max(0, len(every) - MOST_ROWS))
+
+
+class Room:
+    """The rows that the page has left for its tables: the first tables take what they need, the last what remains."""
+
+    def __init__(self, rows: int = PAGE_ROWS) -> None:
+        self.rows = rows
+
+    def fit(self, one: Table) -> Table:
+        """The table, shortened where the page is full."""
+        kept = one.rows[: self.rows]
+        self.rows -= len(kept)
+        return one._replace(rows=kept, left_out=one.left_out + len(one.rows) - len(kept))
 
 
 def rate_cell(rate: Rate | None, *, strong: bool = False) -> Cell:
