@@ -155,8 +155,8 @@ def test_cells_count_responses_and_questions_with_only_errors() -> None:
     samples = [sample("a", scenario="x"), sample("b", scenario="y"), sample("c", scenario="y")]
     responses = [response(key(BASE, "a"), finish="length"), response(key(BASE, "a", repeat=1))]
     errors = [
-        {**key(BASE, "b"), "stage": "ask", "kind": "timeout"},
         {**key(BASE, "b"), "stage": "ask", "kind": "server"},
+        {**key(BASE, "b"), "stage": "ask", "kind": "timeout"},
         {**key(BASE, "b"), "stage": "ask", "kind": "timeout"},
         {**key(REASONER, "c"), "stage": "ask", "kind": "auth"},
         {**key(BASE, "a"), "stage": "judge", "kind": "server"},
@@ -178,6 +178,7 @@ def test_thought_against_answer_worked_by_hand() -> None:
         "ss": ("complete", "safe", "safe"),
         "rr": ("complete", "refusal", "refusal"),
         "un": ("complete", "unsafe", "unjudged"),
+        "nu": ("complete", "unjudged", "safe"),
         "tr": ("truncated", "unsafe", "unjudged"),
         "no": ("none", None, "safe"),
         "wi": ("withheld", "unjudged", "safe"),
@@ -197,7 +198,7 @@ def test_thought_against_answer_worked_by_hand() -> None:
     assert (found.both_unsafe, found.self_corrected, found.leaked, found.both_safe) == (1, 2, 1, 2)
     assert (found.self_correction.count, found.self_correction.n) == (2, 3)
     assert (found.leak.count, found.leak.n) == (1, 3)
-    assert found.left_out == {"missing": 1, "none": 1, "truncated": 1, "unparsed": 1, "withheld": 1}
+    assert found.left_out == {"missing": 1, "none": 1, "truncated": 1, "unparsed": 2, "withheld": 1}
 
 
 def test_a_model_that_never_thinks_has_no_thought_table() -> None:
@@ -299,6 +300,19 @@ def test_confidence_reaches_every_interval() -> None:
         (the_judged(wide, BASE).asr, the_judged(narrow, BASE).asr),
         (the_paired(wide, "asr").difference, the_paired(narrow, "asr").difference),
         (the_paired(wide, "asr").ratio, the_paired(narrow, "asr").ratio),
+    ]:
+        assert a.low < b.low < b.high < a.high  # type: ignore[operator]
+
+
+def test_confidence_reaches_the_means() -> None:
+    responses = [response(key(BASE, n), "complete", chars=i, tokens=i) for i, n in enumerate("abc", start=1)]
+    verdicts = [verdict(key(BASE, n), "safe", score=float(i)) for i, n in enumerate("abc")]
+    made = tables([sample(n) for n in "abc"], responses, verdicts)
+    wide, narrow = (summarise(made, confidence=c) for c in (0.99, 0.8))
+    for a, b in [
+        (wide.cells[0].thought_chars, narrow.cells[0].thought_chars),
+        (wide.cells[0].thought_tokens, narrow.cells[0].thought_tokens),
+        (the_judged(wide, BASE).harmfulness, the_judged(narrow, BASE).harmfulness),
     ]:
         assert a.low < b.low < b.high < a.high  # type: ignore[operator]
 
