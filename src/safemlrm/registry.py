@@ -49,9 +49,25 @@ class Component(msgspec.Struct, frozen=True):
         parameters = inspect.signature(self.target).parameters.values()
         return {p.name: p for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY and p.name != "data"}
 
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The type of each parameter.
+
+        Raises:
+            UsageError: a type cannot be resolved, as when it was imported under TYPE_CHECKING only.
+        """
+        is_class = isinstance(self.target, type)
+        function: Any = self.target
+        try:
+            found = typing.get_type_hints(function.__init__ if is_class else function)
+        except NameError as error:
+            raise UsageError(f"{self.kind} '{self.name}': {error}; import its types outside TYPE_CHECKING") from error
+        return dict.fromkeys(self.options, str) | found
+
 
 _found: dict[tuple[Kind, str], Component] = {}
 _loaded_plugins: set[str] = set()
+_PLUGIN = "safemlrm_plugin_"
 
 
 def _decorator(kind: Kind) -> Callable[..., Callable[[_Target], _Target]]:
@@ -64,19 +80,29 @@ def _decorator(kind: Kind) -> Callable[..., Callable[[_Target], _Target]]:
                 raise UsageError(f"{kind} '{name}' has no docstring; add one that says what it does and its source")
             if not (name and name.replace("-", "").replace("_", "").isalnum()):
                 raise UsageError(f"{kind} name '{name}' may hold only letters, digits, '-' and '_'")
+            if not (isinstance(version, str) and version):
+                raise UsageError(f"{kind} '{name}' has version={version!r}; write it as text, e.g. version=\"1\"")
             made = Component(kind, name, version, target, source, license, about, size, category)
             known = _found.get((kind, name))
-            if known and (known.target.__module__, known.target.__qualname__) != (
-                target.__module__,
-                target.__qualname__,
-            ):
-                raise UsageError(f"{kind} '{name}' is registered twice, by {known.target.__module__} and a plugin")
+            if known and not _again(known.target, target):
+                raise UsageError(f"{kind} '{name}' is registered twice: in {_file(known.target)} and {_file(target)}")
             _found[kind, name] = made
             return target
 
         return keep
 
     return register
+
+
+def _again(known: Callable[..., Any], target: Callable[..., Any]) -> bool:
+    """Is it one definition, run again? A notebook's cell or a reloaded module may be; a plugin is run only once."""
+    return (known.__module__, known.__qualname__) == (target.__module__, target.__qualname__) and (
+        not target.__module__.startswith(_PLUGIN)
+    )
+
+
+def _file(target: Callable[..., Any]) -> str:
+    return getattr(sys.modules.get(target.__module__), "__file__", None) or target.__module__
 
 
 benchmark = _decorator("benchmark")
@@ -94,18 +120,24 @@ def load_plugin(path: str | Path) -> None:
     file = Path(path).resolve()
     if str(file) in _loaded_plugins:
         return
-    name = f"safemlrm_plugin_{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
+    name = f"{_PLUGIN}{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, file)
     if not file.is_file() or spec is None or spec.loader is None:
         raise UsageError(f"--plugin {path}: no such Python file")
+    # Our own names first, so that it is the plugin's line that is blamed for taking one of them.
+    for kind in KINDS:
+        _discover(kind)
+    before = dict(_found)
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except UsageError:
-        raise
-    except Exception as error:
-        raise UsageError(f"--plugin {path}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # a plugin is the user's code: it may raise anything, and sys.exit()
+        del sys.modules[name]
+        _found.clear()
+        _found.update(before)
+        told = str(error) if isinstance(error, UsageError) else f"{type(error).__name__}: {error}"
+        raise UsageError(f"--plugin {path}: {told}") from error
     _loaded_plugins.add(str(file))
 
 
@@ -114,7 +146,11 @@ def _discover(kind: Kind) -> None:
     for entry in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{entry.name}")
     for point in importlib.metadata.entry_points(group="safemlrm.plugins"):
-        point.load()
+        try:
+            point.load()
+        except Exception as error:  # an installed plugin is others' code: it may raise anything
+            told = f"{type(error).__name__}: {error}"
+            raise UsageError(f"installed plugin '{point.name}' ({point.value}): {told}; fix or uninstall it") from error
 
 
 def components(kind: Kind) -> list[Component]:
@@ -156,14 +192,14 @@ def parse(kind: Kind, text: str) -> Spec:
         key, equals, value = piece.partition("=")
         if not equals:
             raise UsageError(f"{kind} '{text}': '{piece}' is not of the form option=value")
-        given[key.strip().replace("-", "_")] = value.strip()
+        option = key.strip().replace("-", "_")
+        if option in given:
+            raise UsageError(f"{kind} '{text}': option {option} is given twice; give it once")
+        given[option] = value.strip()
     return Spec(component.name, component.version, _convert(component, given))
 
 
 def _convert(component: Component, given: dict[str, Any]) -> dict[str, Any]:
-    is_class = isinstance(component.target, type)
-    function: Any = component.target
-    hints = typing.get_type_hints(function.__init__ if is_class else function)
     params: dict[str, Any] = {}
     for key, value in given.items():
         if key not in component.options:
@@ -171,22 +207,39 @@ def _convert(component: Component, given: dict[str, Any]) -> dict[str, Any]:
             hint = nearest(key, component.options)
             raise UsageError(f"{component.kind} '{component.name}' has no option '{key}'{hint}; its options: {known}")
         try:
-            params[key] = msgspec.convert(value, hints[key], strict=False)
+            params[key] = msgspec.convert(value, component.hints[key], strict=False)
         except msgspec.ValidationError as error:
-            raise UsageError(f"{component.kind} '{component.name}', option {key}={value}: {error}") from error
+            told = f"{component.kind} '{component.name}', option {key}={value}"
+            raise UsageError(f"{told}: {_wanted(component.hints[key], value, str(error))}") from error
     missing = [n for n, p in component.options.items() if p.default is inspect.Parameter.empty and n not in params]
     if missing:
         raise UsageError(f"{component.kind} '{component.name}' needs the option {missing[0]}=...")
     return params
 
 
+def _wanted(hint: Any, value: Any, complaint: str) -> str:
+    """What an option takes, for a message: its choices, or what the converter says."""
+    pieces = (hint, *typing.get_args(hint))  # the second for `Literal[...] | None`
+    choices = [c for piece in pieces if typing.get_origin(piece) is Literal for c in typing.get_args(piece)]
+    if not choices:
+        return complaint
+    return f"must be one of: {', '.join(map(str, choices))}{nearest(str(value), map(str, choices))}"
+
+
 def build(kind: Kind, spec: Spec, **context: Any) -> Any:
     """Make a component from its Spec. A class is called with its options, a function gets them bound.
 
     `context` holds what is not an option, such as a benchmark's `data` folder.
+
+    Raises:
+        UsageError: a wrong option, or the component does not take what `context` holds.
     """
     component = find(kind, spec.name)
     params = _convert(component, spec.params)
+    accepted = inspect.signature(component.target).parameters
+    for name in context:
+        if name not in accepted:
+            raise UsageError(f"{kind} '{spec.name}' takes no --{name}; leave it out, or write --{name} NAME=...")
     if isinstance(component.target, type):
         return component.target(**context, **params)
     return functools.partial(component.target, **params)
