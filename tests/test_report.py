@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from report_fixtures import ATTACKS, BASE, REASONER, condition, paired, picture, record, records, summary, view
 from safemlrm.metrics.summary import Condition, Difference, Summary
 from safemlrm.report.figures import PlotRow, dot_plot
 from safemlrm.report.headline import direction, headlines
@@ -28,7 +29,6 @@ from safemlrm.report.thumbs import thumbnail
 from safemlrm.report.view import ErrorCount, Picture, ReportView
 from safemlrm.report.words import Names
 from safemlrm.types import Spec, Verdict
-from tests.report_fixtures import ATTACKS, BASE, REASONER, condition, paired, picture, record, records, summary, view
 
 MARKUP = "</script></style></title><script>alert(1)</script><img src=x onerror=alert(1)>{{7*7}}${7*7}<!--"
 NOISE = "\x00\x07\x1b[31m\u202e\u2066\ud800\ufeff\u200b\x85"
