@@ -1,0 +1,166 @@
+"""What judge protocols share: quoting untrusted text, reading a structured reply, and asking a bounded number of times.
+
+Model output is data. It is given to a judge as a JSON string on one line, between two lines that carry a code derived
+from its content: a text cannot hold the hash of itself, so nothing in it can end the quotation. Chat and role tokens
+and invisible characters in it are written as JSON escapes, which a judge can see and a tokenizer does not act upon.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Generic, NoReturn, TypeVar
+
+from msgspec import Struct
+
+from safemlrm.judges.refusals import find_refusal
+from safemlrm.models.reasoning import split_thought
+from safemlrm.types import Ask, Image, Message, Prompt, Response, Sample, Text, Usage
+
+QUOTE_LIMIT = 24_000  # characters of a text that a judge is shown
+_T = TypeVar("_T")
+
+# What a tokenizer may take for control: <|im_start|>, </s>, <think>, <start_of_turn>, [INST], <<SYS>>, Kimi's marks.
+_CONTROL = re.compile(
+    r"<(?=[|｜]|<SYS|</?SYS|/?(?:s|bos|eos|pad|unk|think|thinking|image|video|start_of_turn|end_of_turn|start_of_image"
+    r"|turn|channel|system|user|assistant|tool_call|tool_response|im_start|im_end)[|>])"
+    r"|\[(?=/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|IMG)\])|[◁▷]",
+    re.IGNORECASE,
+)
+# C1 controls, bidirectional and zero-width characters, variation selectors and Unicode tags: text that nobody sees.
+_INVISIBLE = re.compile(
+    r"[\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
+    r"\U000e0000-\U000e0fff]"
+)
+_FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\r?\n(?P<body>.*?)\r?\n?```", re.DOTALL)
+
+
+class Unreadable(Exception):
+    """A judge's reply does not follow its protocol; the message says how, in our own words only."""
+
+
+class Outcome(Struct, Generic[_T], frozen=True):
+    """What came of asking a judge: a value, or the reason (`unparsed`, `judge_refused`) why there is none.
+
+    `usage` adds up all tries; a count is `None` only where no try reported it.
+    """
+
+    value: _T | None
+    category: str
+    why: str
+    usage: Usage
+    tries: int
+
+
+def quote(name: str, text: str, *, limit: int = QUOTE_LIMIT) -> str:
+    """A text as a quotation that it cannot end.
+
+    A text of more than `limit` characters loses its middle; how much is said within and before the quotation.
+    `json.loads` of the middle line gives the shown text back.
+    """
+    text = text.encode("utf-8", "replace").decode()
+    code = hashlib.sha256(f"safemlrm quotation {name} {text}".encode()).hexdigest()[:16]
+    shown, size = text, f"{len(text):,} characters"
+    if len(text) > limit:
+        half = limit // 2
+        left_out = f"{len(text) - 2 * half:,} characters left out here"
+        shown = f"{text[:half]} [[{code}: {left_out}]] {text[-half:]}"
+        size += f", of which the first and last {half:,} are shown"
+    return f"[BEGIN {name} {code}] ({size})\n{_encode(shown)}\n[END {name} {code}]"
+
+
+def _encode(text: str) -> str:
+    encoded = json.dumps(text, ensure_ascii=False)
+    for pattern in (_CONTROL, _INVISIBLE):
+        encoded = pattern.sub(_escape, encoded)
+    return encoded
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found.group().encode("utf-16-be")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def request_text(sample: Sample) -> str:
+    """The request in the benchmark's words; images are named where they stand, since a judge does not see them."""
+    parts = [part for turn in sample.turns for part in turn.parts]
+    words = [part.text if isinstance(part, Text) else "[an image]" for part in parts if isinstance(part, Text | Image)]
+    return "\n".join(words)
+
+
+def read_object(reply: Response) -> dict[str, Any]:
+    """The JSON object that is a judge's whole reply, alone or in one code fence, after a thought or not.
+
+    Raises:
+        Unreadable: there is other text around it, more than one, a repeated key, or a number that JSON does not have.
+    """
+    text = reply.answer.strip()
+    found = _object(text)
+    if found is None:
+        found = _object(split_thought(text).answer)
+    if found is None:
+        raise Unreadable("it was cut off" if reply.finish == "length" else "it was not one JSON object")
+    return found
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    fenced = _FENCED.fullmatch(text.strip())
+    try:
+        found = json.loads(
+            fenced["body"] if fenced else text, object_pairs_hook=_unique_keys, parse_constant=_no_constant
+        )
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key is repeated")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+async def ask_until_read(
+    ask: Ask, prompt: Prompt, read: Callable[[Response], _T], *, retries: int, schema: Mapping[str, Any] | None = None
+) -> Outcome[_T]:
+    """Ask a judge model until `read` accepts its reply, at most `1 + retries` times.
+
+    A further try says what was wrong with the reply before, without repeating any of it, and has another seed. A reply
+    that the judge's provider filtered ends the matter at once.
+
+    Raises:
+        ModelError: from `ask`; an unanswered call is an error of the run and not a verdict.
+    """
+    usage, category, why = Usage(), "unparsed", ""
+    for attempt in range(1 + max(0, retries)):
+        reply = await ask(_again(prompt, why) if attempt else prompt, seed=attempt, schema=schema)
+        usage = _sum(usage, reply.usage)
+        if reply.finish == "content_filter":
+            return Outcome(None, "judge_refused", "the judge's provider refused by policy", usage, attempt + 1)
+        try:
+            return Outcome(read(reply), "", "", usage, attempt + 1)
+        except Unreadable as problem:
+            why = str(problem)
+            category = "judge_refused" if find_refusal(reply.answer) else "unparsed"
+    told = "the judge model declined to judge" if category == "judge_refused" else f"the judge's reply: {why}"
+    return Outcome(None, category, told, usage, 1 + max(0, retries))
+
+
+def _again(prompt: Prompt, why: str) -> Prompt:
+    note = f"A reply to this could not be used: {why}. Reply with the JSON object alone."
+    *before, last = prompt.messages
+    return Prompt((*before, Message(last.role, (*last.parts, Text(note)))), prompt.attack)
+
+
+def _sum(a: Usage, b: Usage) -> Usage:
+    def add(x: int | None, y: int | None) -> int | None:
+        return y if x is None else x if y is None else x + y
+
+    return Usage(add(a.input, b.input), add(a.output, b.output), add(a.reasoning, b.reasoning))
