@@ -20,6 +20,7 @@ def arrays(*numbers: int) -> list[np.ndarray]:
     return [np.array([number]) for number in numbers]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 400), st.integers(1, 400), st.sampled_from([0.8, 0.9, 0.95, 0.99]))
 def test_wilson_agrees_with_scipy(count: int, n: int, confidence: float) -> None:
     count = min(count, n)
@@ -36,6 +37,7 @@ def test_wilson_of_nothing_has_no_bounds() -> None:
     assert not np.isnan([low[1], high[1]]).any()
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=30))
 def test_mean_interval_agrees_with_scipy(values: list[float]) -> None:
     mean, deviation = np.mean(values), np.std(values, ddof=1)
@@ -71,6 +73,7 @@ def test_published_mcnemar() -> None:
     assert intervals.mcnemar(row, column)[0] == pytest.approx(0.052479, abs=5e-7)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 60), st.integers(0, 60))
 def test_mcnemar_agrees_with_statsmodels_and_scipy(first: int, second: int) -> None:
     ours = intervals.mcnemar(*arrays(first, second))[0]
@@ -85,7 +88,7 @@ def test_mcnemar_agrees_with_statsmodels_and_scipy(first: int, second: int) -> N
 COUNT = st.integers(0, 200)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(COUNT, COUNT, COUNT, COUNT, st.sampled_from([0.5, 0.9, 0.95, 0.99]))
 def test_paired_bounds_hold_the_estimate(both: int, first: int, second: int, neither: int, confidence: float) -> None:
     n = both + first + second + neither
@@ -107,6 +110,7 @@ def test_paired_bounds_hold_the_estimate(both: int, first: int, second: int, nei
         assert (low[0] == 0) == (other == 0)
 
 
+@settings(deadline=None)
 @given(COUNT, COUNT, COUNT, COUNT)
 def test_swapping_the_models_mirrors_the_intervals(both: int, first: int, second: int, neither: int) -> None:
     low, high = intervals.paired_difference(*arrays(both, first, second, neither), 0.95)

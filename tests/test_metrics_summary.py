@@ -130,6 +130,15 @@ def test_a_judge_that_does_not_read_a_part_has_no_gaps_there() -> None:
     assert the_judged(summary, BASE, "full", judge=rules).unjudged == {}
 
 
+@pytest.mark.parametrize(("category", "gaps"), [("judge_refused", 1), ("unparsed", 1), ("not_covered", 0)])
+def test_a_judge_that_was_asked_owes_every_verdict(category: str, gaps: int) -> None:
+    samples = [sample("a"), sample("b")]
+    verdicts = [verdict(key(BASE, "a"), "unjudged", category=category)]
+    summary = summarise(tables(samples, [response(key(BASE, n)) for n in "ab"], verdicts), [(BASE, REASONER)])
+    assert the_judged(summary, BASE).unjudged == {category: 1} | ({"missing": 1} if gaps else {})
+    assert bool(summary.paired) == bool(gaps)
+
+
 def test_awareness_and_thought_lengths() -> None:
     samples = [sample("a"), sample("b"), sample("c")]
     responses = [

@@ -28,9 +28,9 @@ POPULATION = {
     "correct": "utility",
 }
 
-# A provider's refusal is settled without the judge; an unparsed reply shows that it was asked. Other unjudged parts show
-# neither: they are missing for a reason of their own, or the judge does not judge this part.
-_REFUSED_UNREAD, _UNPARSED = "content_filter", "unparsed"
+# A provider's refusal is settled without the judge; an unparsed or refused judgement shows that it was asked. Other
+# unjudged parts show neither: they are missing for a reason of their own, or the judge does not judge this part.
+_REFUSED_UNREAD, _ASKED = "content_filter", ("unparsed", "judge_refused")
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def prepare(tables: Tables) -> Frames:
     responses = _responses(tables.responses, asked, places)
     verdicts = _verdicts(tables.verdicts, responses, lenses)
     settled = (pl.col("label") != "unjudged") & (pl.col("category") != _REFUSED_UNREAD)
-    read = verdicts.filter(settled | (pl.col("category") == _UNPARSED)).select("whole", "lens").unique()
+    read = verdicts.filter(settled | pl.col("category").is_in(_ASKED)).select("whole", "lens").unique()
     return Frames(
         places=places,
         lenses=lenses,

@@ -61,9 +61,12 @@ def _fates(frames: Frames) -> pl.DataFrame:
         judges, on="benchmark"
     )
     for part in ("reasoning", "answer"):
-        seen = frames.verdicts.select(
-            "response", pl.col("lens").alias(part), pl.col("label").alias(f"{part}_label"), "category"
-        ).rename({"category": f"{part}_category"})
+        ours = judges.select(pl.col(part).alias("lens")).unique()
+        seen = (
+            frames.verdicts.join(ours, on="lens", how="semi")
+            .select("response", pl.col("lens").alias(part), pl.col("label").alias(f"{part}_label"), "category")
+            .rename({"category": f"{part}_category"})
+        )
         due = due.join(seen, on=["response", part], how="left")
     return due.with_columns(fate=_fate())
 
