@@ -19,6 +19,7 @@ from safemlrm.report.words import NOTHING
 WIDTH = 360
 _LABEL, _LINE, _GAP, _FOOT, _SIDE = 18, 15, 9, 26, 78
 _COLUMNS = 50
+_BROAD = (("MW@%\u27e8\u27e9", 1.9), ("mw&", 1.6), ("ABCDEFGHKLNOPQRSTUVXYZ_+=<>~", 1.3))
 _INK, _MUTED, _GRID = "#000001", "#000002", "#000003"
 _SERIES = (("#00000a", "o", "var(--base)"), ("#00000b", "D", "var(--reasoning)"))
 _COLOURS = {_INK: "var(--ink)", _MUTED: "var(--muted)", _GRID: "var(--line)", **{c: v for c, _, v in _SERIES}}
@@ -121,10 +122,10 @@ def _name(text: Tree.Element, label: str) -> None:
 
 
 def _fitted(label: str) -> str:
-    """The label cut to the panel's width, counting capitals and other broad letters for more than one column."""
+    """The label cut to the panel's width, by what its letters take in a usual sans-serif face."""
     used = 0.0
     for index, letter in enumerate(label):
-        used += max(width(letter), 1.5 if letter.isupper() or letter in "mw@%&" or ord(letter) > 0x2000 else 0)
+        used += max(width(letter), next((columns for letters, columns in _BROAD if letter in letters), 0))
         if used > _COLUMNS:
             return label[: index - 1].rstrip() + "\u2026"
     return label
