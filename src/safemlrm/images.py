@@ -41,6 +41,7 @@ def media_type(data: bytes) -> str:
 
 def _check_png(data: bytes) -> None:
     at, end = 8, len(data)
+    kinds: set[bytes] = set()
     while at + 12 <= end:
         length = int.from_bytes(data[at : at + 4], "big")
         kind = data[at + 4 : at + 8]
@@ -50,7 +51,10 @@ def _check_png(data: bytes) -> None:
         if zlib.crc32(data[at + 4 : stop - 4]) != int.from_bytes(data[stop - 4 : stop], "big"):
             raise ValueError("PNG is damaged (checksum)")
         if kind == b"IEND":
+            if not {b"IHDR", b"IDAT"} <= kinds:
+                raise ValueError("PNG holds no picture")
             return
+        kinds.add(kind)
         at = stop
     raise ValueError("PNG is cut short")
 

@@ -17,21 +17,24 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from safemlrm.errors import UsageError
 from safemlrm.types import Price
+
+PerMinute = Annotated[float, Meta(gt=0)]
 
 
 class Server(Struct, frozen=True, forbid_unknown_fields=True):
     """An OpenAI-compatible server: base URL, the variable that holds its key, and its rate limits per minute."""
 
-    url: str
+    url: Annotated[str, Meta(pattern="^https?://")]
     key_env: str = "OPENAI_API_KEY"
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
+    requests_per_minute: PerMinute | None = None
+    tokens_per_minute: PerMinute | None = None
 
     @property
     def key(self) -> str:
@@ -39,11 +42,18 @@ class Server(Struct, frozen=True, forbid_unknown_fields=True):
         return os.environ.get(self.key_env, "")
 
 
+class _Price(Price, frozen=True, forbid_unknown_fields=True):
+    """A price as it is written; a misspelt field must not pass for a price of 0."""
+
+    input: Annotated[float, Meta(ge=0)] = 0.0
+    output: Annotated[float, Meta(ge=0)] = 0.0
+
+
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """The content of `safemlrm.toml`; all parts are optional."""
 
     servers: dict[str, Server] = {}
-    prices: dict[str, Price] = {}
+    prices: dict[str, _Price] = {}
 
 
 def load_settings(folder: Path | None = None) -> Settings:
@@ -61,8 +71,10 @@ def load_settings(folder: Path | None = None) -> Settings:
         return Settings()
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Settings)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise UsageError(f"{path}: {error}; see 'safemlrm doctor'") from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}; correct the file") from error
 
 
 def find_server(name: str, settings: Settings, base_url: str | None) -> Server:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
-from safemlrm.benchmarks.tables import UniqueIds, cell, file_pin, rows
+from safemlrm.benchmarks.tables import UniqueIds, cell, file_pin, optional_cell, rows
 from safemlrm.errors import DataError, UsageError
 from safemlrm.images import find_image
 from safemlrm.registry import benchmark
@@ -86,18 +86,17 @@ class Local:
             missing = self._missing(row)
             if missing:
                 known = ", ".join(map(str, row))
-                raise DataError(f"{path}: no column '{missing[1]}'; set local:{missing[0]}=COLUMN, one of: {known}")
+                told = f"{path}, line {number}: no column '{missing[1]}'"
+                raise DataError(f"{told}; set local:{missing[0]}=COLUMN, one of: {known}")
             name = cell(path, number, row, self.id) if self.id in row else str(count)
-            more = {k: str(row[c] or "").strip() for k, c in self.optional.items() if c in row}
-            meta: dict[str, Any] = {}
-            if row.get(self.instruction):
-                meta["instruction"] = str(row[self.instruction]).strip()
+            more = {option: optional_cell(path, number, row, column) for option, column in self.optional.items()}
+            instruction = optional_cell(path, number, row, self.instruction)
             yield Sample(
                 id=ids.add(name, number),
                 benchmark="local",
                 turns=(Message("user", self._parts(path, number, row)),),
                 expect=self._expect(path, number, row),
-                meta=meta,
+                meta={"instruction": instruction} if instruction else {},
                 **more,
             )
 
@@ -118,7 +117,7 @@ class Local:
         return None
 
     def _parts(self, path: Path, number: int, row: dict[str, Any]) -> tuple[Part, ...]:
-        picture = str(row.get(self.image) or "").strip()
+        picture = optional_cell(path, number, row, self.image)
         text = Text(cell(path, number, row, self.text))
         return (self._image(path, number, picture), text) if picture else (text,)
 

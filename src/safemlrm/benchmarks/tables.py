@@ -35,6 +35,7 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter=delimiter, strict=True)
         try:
+            _refuse_twin_columns(path, list(reader.fieldnames or ()))
             for row in reader:
                 if None in row or None in row.values():
                     wrong = "more" if None in row else "fewer"
@@ -44,9 +45,17 @@ def _csv(path: Path, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
             raise DataError(f"{path}, line {reader.line_num}: broken CSV ({error}); fix the row") from error
 
 
+def _refuse_twin_columns(path: Path, names: list[str]) -> None:
+    twins = sorted({name for name in names if name and names.count(name) > 1})
+    if twins:
+        raise DataError(f"{path}: column '{twins[0]}' occurs twice; rename one of them")
+
+
 def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with open(path, "rb") as file:
         for number, line in enumerate(file, 1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")  # the byte order mark, as for CSV
             if not line.strip():
                 continue
             try:
@@ -62,12 +71,26 @@ def cell(path: Path, number: int, row: dict[str, Any], column: str) -> str:
         DataError: the column is missing or the cell is empty; lists the columns there are.
     """
     if column not in row:
-        raise DataError(f"{path}: no column '{column}'; it has: {', '.join(map(str, row))}")
-    value = row[column]
-    text = "" if value is None else str(value).strip()
+        raise DataError(f"{path}, line {number}: no column '{column}'; it has: {', '.join(map(str, row))}")
+    text = optional_cell(path, number, row, column)
     if not text:
         raise DataError(f"{path}, line {number}: '{column}' is empty; fill it or drop the row")
     return text
+
+
+def optional_cell(path: Path, number: int, row: dict[str, Any], column: str) -> str:
+    """A text cell of a row, stripped; a number as it is written; empty where there is none.
+
+    Raises:
+        DataError: the cell of a JSON row holds something else.
+    """
+    value = row.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        found = {bool: "true or false", list: "a list", dict: "an object"}[type(value)]
+        raise DataError(f"{path}, line {number}: '{column}' is {found}; write it as a text")
+    return str(value).strip()
 
 
 def file_pin(path: Path) -> str:

@@ -36,7 +36,9 @@ def apply_control(name: str, prompt: Prompt) -> Prompt:
     if name == "none":
         return prompt
     messages = tuple(Message(m.role, tuple(_controlled(name, m.parts))) for m in prompt.messages)
-    return msgspec.structs.replace(prompt, messages=messages)
+    # The attack's image is no longer sent, so its source must not be told.
+    source = "drawn" if name == "blank_image" and prompt.image_source != "none" else "none"
+    return msgspec.structs.replace(prompt, messages=messages, image_source=source)
 
 
 def _controlled(name: str, parts: tuple[Part, ...]) -> list[Part]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import typing
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +61,14 @@ class RunOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UsageError(f"--{name.replace('_', '-')} {value}: must be at least {least}")
-        if self.timeout <= 0:
-            raise UsageError(f"--timeout {self.timeout}: must be more than 0 seconds")
+        for name in ("timeout", "max_cost"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise UsageError(f"--{name.replace('_', '-')} {value}: must be more than 0")
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
+            raise UsageError(f"--temperature {self.temperature}: must be 0 or more")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise UsageError(f"--top-p {self.top_p}: must be more than 0 and at most 1")
         error_limit(self.max_errors)
 
     @property
@@ -132,13 +140,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
     """The options in a TOML recipe, by the names of the flags (with `_` or `-`).
 
     Raises:
-        UsageError: no such file, not TOML, or a name that is no option.
+        UsageError: no such file, not TOML, a name that is no option, or a value of the wrong type.
     """
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=dict[str, Any])
     except OSError as error:
         raise UsageError(f"{path}: recipe cannot be read ({error.strerror})") from error
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: not a valid TOML recipe ({error})") from error
     options = {key.replace("-", "_"): value for key, value in found.items()}
     for key in options:
@@ -146,20 +154,43 @@ def read_recipe(path: Path) -> dict[str, Any]:
             from safemlrm.registry import nearest
 
             raise UsageError(f"{path}: no option '{key}'{nearest(key, RunOptions.__struct_fields__)}")
-    return options
+    try:
+        out = {"out": msgspec.convert(options.pop("out"), str)} if "out" in options else {}
+        return _converted(options) | out
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{path}: option 'out': {error}") from error
 
 
 def make_options(values: dict[str, Any]) -> RunOptions:
-    """Options from plain values; a single text where a list is meant becomes a list of one.
+    """Options from plain values; a single text where a list is meant becomes a list of one. `None` is "not given".
 
     Raises:
-        UsageError: a value has the wrong type; names the option.
+        UsageError: a value has the wrong type or is out of range; names the option.
     """
-    listed = {*GROWING_LISTS, "plugin"}
-    plain = {k: [v] if k in listed and isinstance(v, str) else v for k, v in values.items() if v is not None}
-    if isinstance(plain.get("data"), str | Path):
-        plain["data"] = {"": str(plain["data"])}
-    try:
-        return msgspec.convert(plain, RunOptions)
-    except msgspec.ValidationError as error:
-        raise UsageError(f"options: {error}") from error
+    return RunOptions(**_converted({name: value for name, value in values.items() if value is not None}))
+
+
+def _converted(values: dict[str, Any]) -> dict[str, Any]:
+    """Each value as the type of its option, with the shorter forms that people write made whole."""
+    types = typing.get_type_hints(RunOptions)
+    converted = {}
+    for name, value in values.items():
+        try:
+            converted[name] = msgspec.convert(_whole(name, value), types[name])
+        except msgspec.ValidationError as error:
+            raise UsageError(f"option '{name}': {error}") from error
+    return converted
+
+
+def _whole(name: str, value: Any) -> Any:
+    if name in {*GROWING_LISTS, "plugin"} and isinstance(value, str | Path):
+        return [str(value)]
+    if name in {*GROWING_LISTS, "plugin"} and isinstance(value, tuple | list):
+        return [str(item) if isinstance(item, Path) else item for item in value]
+    if name == "data" and isinstance(value, str | Path):
+        return {"": str(value)}
+    if name == "data" and isinstance(value, dict):
+        return {key: str(item) if isinstance(item, Path) else item for key, item in value.items()}
+    return str(value) if name == "max_errors" and type(value) is int else value
