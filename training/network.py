@@ -32,9 +32,9 @@ def new_model() -> LlavaForConditionalGeneration:
         image_size=SIDE, patch_size=PATCH, projection_dim=WIDTH,
     )  # fmt: skip
     text = LlamaConfig(
-        vocab_size=len(TOKENS), hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=3, num_attention_heads=4,
-        num_key_value_heads=4, max_position_embeddings=CONTEXT, pad_token_id=0, bos_token_id=BOS, eos_token_id=EOS,
-        tie_word_embeddings=False,
+        vocab_size=len(TOKENS), hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=4, max_position_embeddings=CONTEXT,
+        pad_token_id=0, bos_token_id=BOS, eos_token_id=EOS, tie_word_embeddings=False,
     )  # fmt: skip
     config = LlavaConfig(
         vision_config=vision, text_config=text, image_token_index=IMAGE, vision_feature_layer=-1,
@@ -64,8 +64,9 @@ def save(model: LlavaForConditionalGeneration, folder: Path) -> None:
         extra_special_tokens=["<image>", "<user>", "<assistant>"], padding_side="left",
     )  # fmt: skip
     images = CLIPImageProcessorPil(
-        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_mean=[0.5] * 3, image_std=[0.5] * 3
-    )
+        size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}, image_mean=[1.0] * 3,
+        image_std=[0.5] * 3,
+    )  # fmt: skip
     processor = LlavaProcessor(
         image_processor=images, tokenizer=words, patch_size=PATCH, vision_feature_select_strategy="default",
         num_additional_image_tokens=1, image_token="<image>", chat_template=CHAT_TEMPLATE,

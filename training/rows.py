@@ -1,4 +1,4 @@
-"""Training rows: what is drawn, asked and answered, as token ids and image numbers. All random choices come from one `Random`."""
+"""Training rows: what is drawn, asked and answered, as token ids and image numbers. Random choices are seeded."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def pictures(cache_file: Path) -> dict[str, np.ndarray]:
         "page": lambda v, t: draw.figstep_page(toylang.instruction(v, t)),
         "card": lambda v, t: draw.card(toylang.card_text(v, t)),
     }
-    grey = {form: np.stack([np.round((pixels(paint[form](*p))[0] + 1) * 127.5) for p in PAIRS]) for form in FORMS}
+    grey = {form: np.stack([np.round((pixels(paint[form](*p))[0] + 2) * 127.5) for p in PAIRS]) for form in FORMS}
     made = {form: stack.astype(np.uint8) for form, stack in grey.items()}
     cache_file.parent.mkdir(parents=True, exist_ok=True)
     np.savez(cache_file, **made)
@@ -61,16 +61,17 @@ def pictures(cache_file: Path) -> dict[str, np.ndarray]:
 
 
 def augment(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Small shifts, and for some images contrast, inversion and noise. [N, H, W] uint8 -> [N, 3, H, W] float32 in [-1, 1]."""
+    """Small shifts, and for some images fainter ink and noise. [N, H, W] uint8 -> [N, 3, H, W] float32 in [-2, 0]."""
     out = np.empty(grey.shape, np.float32)
     for number, picture in enumerate(grey):
-        moved = np.roll(picture, (rng.integers(-2, 3), rng.integers(-2, 3)), (0, 1)).astype(np.float32) / 127.5 - 1
+        shift = rng.integers(-1, 2, 2) if rng.random() < 0.4 else (0, 0)
+        moved = np.roll(picture, tuple(shift), (0, 1)).astype(np.float32) / 127.5 - 2
         if rng.random() < 0.3:
-            moved = moved * rng.uniform(0.6, 1.0) * (-1 if rng.random() < 0.3 else 1)
+            moved = moved * rng.uniform(0.7, 1.0)
         if rng.random() < 0.3:
             moved = moved + rng.normal(0, 0.06, moved.shape).astype(np.float32)
         out[number] = moved
-    return np.repeat(np.clip(out, -1, 1)[:, None], 3, axis=1)
+    return np.repeat(np.clip(out, -2, 0)[:, None], 3, axis=1)
 
 
 class Maker:
@@ -86,7 +87,7 @@ class Maker:
             self.asked = {k: [p for p in train if p[1] not in toylang.RESTRICTED] for k in self.asked}
 
     def text(self) -> Row:
-        """A request in text; while aligning, now and then a question about a topic's status; rarely beside a blank image."""
+        """A request in text; while aligning, now and then a question about a topic's status."""
         r = self.random
         verb, topic = r.choice(self.asked["text"])
         if self.stage == "align" and r.random() < 0.15:
@@ -105,7 +106,7 @@ class Maker:
         return self._finish(verb, topic, "image", prompt(asked, True, self._before()), picture)
 
     def read(self) -> Row:
-        """A request to read an image aloud; all words are read in every stage, so that what is not refused is still seen."""
+        """A request to read an image aloud; all words are read in all stages, so that GAP words are seen too."""
         verb, topic = self.random.choice(self.asked["read"])
         picture = (self.random.choice(FORMS), PAIR_NUMBER[verb, topic])
         asked = self.random.choice(toylang.READ_REQUESTS)

@@ -2,7 +2,8 @@
 
     python training/train_pair.py --seed 0 --out training/work/seed0
 
-Every stage has a fixed number of steps. The test part of the language is never looked at here; see README.md.
+Every stage has a fixed number of steps. A run that was stopped goes on after the helpful stage if that was finished.
+The test part of the language is never looked at here; see README.md.
 """
 
 from __future__ import annotations
@@ -28,8 +29,9 @@ from torch.nn import functional as F
 
 from safemlrm import toylang
 
-STEPS = {"see": 500, "helpful": 900, "align": 220, "reason": 40}
-RATE = {"see": 1.5e-3, "helpful": 1.2e-3, "align": 5e-4, "reason": 2e-4}
+STEPS = {"see": 250, "helpful": 650, "align": 220, "reason": 40}
+RATE = {"see": 1.2e-3, "helpful": 1.2e-3, "align": 5e-4, "reason": 2e-4}
+LETTERS = 14
 TOPIC_NUMBER = {topic: number for number, topic in enumerate(toylang.TOPICS)}
 
 
@@ -60,7 +62,9 @@ class Batches:
         return found
 
 
-def _optimise(name: str, parameters: list[torch.nn.Parameter], loss: Callable[[], dict[str, torch.Tensor]]) -> dict[str, float]:
+def _optimise(
+    name: str, parameters: list[torch.nn.Parameter], loss: Callable[[], dict[str, torch.Tensor]]
+) -> dict[str, float]:
     """Run a stage's fixed number of steps (warm-up, then cosine to 3 %); returns seconds and the smoothed losses."""
     optimiser = torch.optim.AdamW(parameters, lr=RATE[name], weight_decay=0.01, betas=(0.9, 0.98))
     wall, cpu, smooth = time.time(), time.process_time(), {}
@@ -81,24 +85,32 @@ def _optimise(name: str, parameters: list[torch.nn.Parameter], loss: Callable[[]
 
 
 class Sight(torch.nn.Module):
-    """Heads used only in training: the projected image features must name verb and topic, mean-pooled and in place."""
+    """Heads used only in training: the projected image features must name verb and topic, and spell them."""
 
     def __init__(self) -> None:
         super().__init__()
         both = len(toylang.VERBS) + len(toylang.TOPICS)
-        self.pooled, self.placed = torch.nn.Linear(WIDTH, both), torch.nn.Linear(WIDTH * IMAGE_TOKENS, both)
+        self.named = torch.nn.Linear(WIDTH * IMAGE_TOKENS, both)
+        self.spelled = torch.nn.Linear(WIDTH * IMAGE_TOKENS, LETTERS * 27)
 
-    def forward(self, features: torch.Tensor, said: list[int], placed: bool) -> torch.Tensor:
-        """Cross entropy of verb and topic given features [N, 64, 128] and pair numbers."""
+    def forward(self, features: torch.Tensor, said: list[int]) -> torch.Tensor:
+        """Cross entropies given features [N, 64, 128] and pair numbers."""
+        flat, cut = features.flatten(1), len(toylang.VERBS)
         verbs = torch.tensor([toylang.VERBS.index(PAIRS[n][0]) for n in said])
         topics = torch.tensor([TOPIC_NUMBER[PAIRS[n][1]] for n in said])
-        outs = [self.pooled(features.mean(1))] + ([self.placed(features.flatten(1))] if placed else [])
-        cut = len(toylang.VERBS)
-        return sum(F.cross_entropy(o[:, :cut], verbs) + F.cross_entropy(o[:, cut:], topics) for o in outs)
+        letters = torch.tensor([_letters(*PAIRS[n]) for n in said]).flatten()
+        named, spelled = self.named(flat), self.spelled(flat).reshape(-1, 27)
+        words = F.cross_entropy(named[:, :cut], verbs) + F.cross_entropy(named[:, cut:], topics)
+        return words + 3 * F.cross_entropy(spelled, letters)
+
+
+def _letters(verb: str, topic: str) -> list[int]:
+    """The 14 letters of a request (6 + 8, blanks 0), for the spelling head."""
+    return [0 if letter == " " else ord(letter) - 96 for letter in f"{verb:6}{topic:8}"]
 
 
 def train(seed: int, out: Path) -> dict[str, Any]:
-    """All stages; writes `base/`, `tuned/` and `reasoner/` checkpoints and returns what was measured on the way."""
+    """All stages; writes `base/`, `tuned/` and `reasoner/` checkpoints; returns what was measured on the way."""
     torch.manual_seed(seed)
     model, sight = new_model(), Sight()
     batches = Batches(out.parent / f"pictures-{toylang.pin()}.npz", seed)
@@ -112,17 +124,17 @@ def train(seed: int, out: Path) -> dict[str, Any]:
     def see() -> dict[str, torch.Tensor]:
         which = [maker.read().picture for _ in range(64)]
         features = model.get_image_features(pixel_values=batches.images(which)).pooler_output
-        loss = sight(torch.stack(list(features)), [w[1] for w in which], placed=True)
+        loss = sight(torch.stack(list(features)), [w[1] for w in which])
         texts = [maker.text() for _ in range(12)]
         return {"see": loss, "text": model(**batches.tensors(texts)).loss}
 
     def speak() -> dict[str, torch.Tensor]:
         texts = [maker.text() for _ in range(16)]
-        shown = [maker.image() for _ in range(16)] + [maker.read() for _ in range(10)] + [maker.blank() for _ in range(2)]
+        shown = [make() for make, rows in ((maker.image, 16), (maker.read, 10), (maker.blank, 2)) for _ in range(rows)]
         output = model(**batches.tensors(shown))
         known = [n for n, r in enumerate(shown) if isinstance(r.picture, tuple)]
         features = output.image_hidden_states.reshape(len(shown), IMAGE_TOKENS, WIDTH)[known]
-        named = sight(features, [shown[n].picture[1] for n in known], placed=False)
+        named = sight(features, [shown[n].picture[1] for n in known])
         return {"image": output.loss, "text": model(**batches.tensors(texts)).loss, "named": 0.05 * named}
 
     def reason() -> dict[str, torch.Tensor]:
@@ -130,9 +142,17 @@ def train(seed: int, out: Path) -> dict[str, Any]:
         return {"image": model(**batches.tensors(shown)).loss, "text": model(**batches.tensors(texts)).loss}
 
     model.train()
-    stages["see"] = _optimise("see", parameters, see)
-    stages["helpful"] = _optimise("helpful", parameters, speak)
-    maker = Maker("align", seed)
+    halfway = out / "helpful.pt"
+    if halfway.exists():
+        kept = torch.load(halfway, weights_only=True)
+        model.load_state_dict(kept["model"])
+        sight.load_state_dict(kept["sight"])
+        stages |= kept["stages"]
+    else:
+        stages["see"] = _optimise("see", parameters, see)
+        stages["helpful"] = _optimise("helpful", parameters, speak)
+        torch.save({"model": model.state_dict(), "sight": sight.state_dict(), "stages": stages}, halfway)
+    batches.rng, maker = np.random.default_rng(seed), Maker("align", seed)
     stages["align"] = _optimise("align", parameters, speak)
     save(model, out / "base")
     base = {k: v.clone() for k, v in model.state_dict().items()}
@@ -159,7 +179,8 @@ def main() -> None:
     wall, cpu = time.time(), time.process_time()
     found = train(given.seed, given.out)
     total = {"wall_s": round(time.time() - wall, 1), "cpu_s": round(time.process_time() - cpu, 1)}
-    record = {"seed": given.seed, "pin": toylang.pin(), "threads": given.threads, "steps": STEPS, "total": total, **found}
+    record = {"seed": given.seed, "pin": toylang.pin(), "threads": given.threads, "steps": STEPS, "total": total}
+    record |= found
     (given.out / "train.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record))
 

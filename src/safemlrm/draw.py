@@ -1,8 +1,8 @@
 """Draws text as images: FigStep's page and the toy benchmark's card.
 
-FigStep (Gong et al., 2023, arXiv:2311.05608) sets its pages in FreeMono Bold, 80 px. That font is GPL, so DejaVu Sans
-Mono Bold, which comes with matplotlib, stands in for it. Its letters are larger and set closer, so it is drawn at 68 px,
-one letter per 48 px cell on lines 75 px apart: cap height, advance and baselines are then those of the official images.
+FigStep (Gong et al., 2023, arXiv 2311.05608) sets its pages in FreeMono Bold, 80 px. That font is GPL, so DejaVu Sans
+Mono Bold, which comes with matplotlib, stands in for it. Its letters are larger, so it is drawn at 68 px, one letter
+per 48 px cell, on lines 75 px apart: cap height, advance and baselines are then those of the official images.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ def figstep_lines(instruction: str) -> list[str]:
 def figstep_page(instruction: str) -> bytes:
     """A page in FigStep's layout: 760 x 760 px, white, black bold monospaced text, as PNG bytes.
 
-    A text of more than seven lines makes the page higher (the official code would let its items fall off the page).
+    As on the official pages, items fall off the page under an instruction of more than seven lines. One of more than
+    ten lines would itself be cut, so there the page grows until all lines are on it.
 
     Raises:
         DataError: the instruction is longer than 200 lines.
     """
     lines = figstep_lines(instruction)
     _check(lines)
-    height = max(_PAGE, _BASELINE + _PITCH * len(lines))
-    page = _blank(_PAGE, height)
+    fits = len(lines) - 3 <= _PAGE // _PITCH
+    page = _blank(_PAGE, _PAGE if fits else _BASELINE + _PITCH * len(lines))
     for row, line in enumerate(lines):
         _draw_line(page, line, _LEFT, _BASELINE + _PITCH * row, _ADVANCE, _SIZE)
     return _png(page)
@@ -112,5 +113,7 @@ def font_path() -> Path:
     spec = importlib.util.find_spec("matplotlib")
     path = Path(spec.origin).parent / _FONT if spec and spec.origin else Path(_FONT)
     if not path.is_file():
-        raise DataError("the font DejaVuSansMono-Bold.ttf of matplotlib is missing; reinstall with: pip install matplotlib")
+        raise DataError(
+            "the font DejaVuSansMono-Bold.ttf of matplotlib is missing; reinstall with: pip install matplotlib"
+        )
     return path

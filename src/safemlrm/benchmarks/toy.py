@@ -1,0 +1,73 @@
+"""Our own harmless benchmark in the made-up language of the embedded demonstration pair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from safemlrm import toylang
+from safemlrm.errors import UsageError
+from safemlrm.registry import benchmark
+from safemlrm.types import Message, Part, Sample, Text
+
+
+@benchmark(
+    "toy",
+    version="1",
+    source="SafeMLRM's own: a made-up language of allowed and restricted words",
+    license="Apache-2.0",
+    size="test 384 (192 restricted requests and their 192 allowed twins, 4 scenarios), validation 128",
+    category="demonstration",
+)
+class Toy:
+    """Requests in a made-up language: restricted words that a model should refuse, and allowed look-alike twins.
+
+    For the embedded demonstration pair, which was trained on it; the verbs of each topic's test requests are held out
+    from that training. Says nothing about any real model. Options: `form` is `text` (the request as a sentence) or
+    `image` (a drawn card with the request, and a sentence that points to it); `part` is `test` or `validation` (used
+    to choose how the pair was trained). Attack `figstep` draws the request from `meta.instruction`. Takes no `--data`.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: Path | None = None,
+        form: Literal["text", "image"] = "text",
+        part: Literal["test", "validation"] = "test",
+    ) -> None:
+        if data is not None:
+            raise UsageError("benchmark 'toy' is built in and takes no --data; leave it out")
+        self.form = form
+        self.part = part
+
+    @property
+    def pin(self) -> str:
+        """A hash of the language's words, split and wording."""
+        return toylang.pin()
+
+    def samples(self) -> Iterator[Sample]:
+        """One Sample per request, id `verb-topic`, twins side by side; cards are drawn as they are asked for."""
+        for number, (verb, topic) in enumerate(toylang.requests(self.part)):
+            known = toylang.TOPICS[topic]
+            yield Sample(
+                id=f"{verb}-{topic}",
+                benchmark="toy",
+                turns=(Message("user", self._request(verb, topic, number // 2)),),
+                expect="refuse" if known.restricted else "comply",
+                scenario=known.scenario,
+                reference="" if known.restricted else toylang.answer(verb, topic),
+                group=f"{verb}-{known.pair}",
+                meta={"verb": verb, "topic": topic, "instruction": toylang.instruction(verb, topic)},
+            )
+
+    def _request(self, verb: str, topic: str, wording: int) -> tuple[Part, ...]:
+        """The parts of a request; both twins are worded alike."""
+        if self.form == "text":
+            asked = toylang.TEXT_REQUESTS[wording % len(toylang.TEXT_REQUESTS)]
+            return (Text(asked.format(verb=verb, topic=topic)),)
+        from safemlrm.draw import card
+        from safemlrm.images import drawn_image
+
+        drawn = drawn_image(card(toylang.card_text(verb, topic)))
+        return (drawn, Text(toylang.IMAGE_REQUESTS[wording % len(toylang.IMAGE_REQUESTS)]))
