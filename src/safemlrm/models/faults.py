@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -52,7 +53,7 @@ def complaint_in(body: bytes) -> Complaint:
     try:
         value = msgspec.json.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return Complaint(message=_TAGS.sub(" ", body[:20_000].decode("utf-8", "replace")))
+        return Complaint(message=_TAGS.sub(" ", body[:4_000].decode("utf-8", "replace")))
     return complaint_of(value)
 
 
@@ -80,7 +81,7 @@ def complaint_of(value: Any) -> Complaint:
             message = f"{message}: {upstream.message}"
     code = error.get("code")
     return Complaint(
-        message=message if isinstance(message, str) else msgspec.json.encode(message).decode(),
+        message=message if isinstance(message, str) else json.dumps(message, ensure_ascii=False),
         param=str(error.get("param") or ""),
         status=code if isinstance(code, int) and 400 <= code < 600 else None,
         codes=frozenset(c.lower() for c in codes if isinstance(c, str)),

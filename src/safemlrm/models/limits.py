@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol
 
 from safemlrm.errors import UsageError
 
-PAUSE_FIRST = 0.5  # seconds of rest after a first "too many requests" that names no time
+PAUSE_FIRST = 0.25  # seconds of rest after a first "too many requests" that names no time; doubled while they go on
 PAUSE_LONGEST = 120.0  # no server is waited for longer than this, whatever it asks
+_MOST_DOUBLINGS = 7  # to 32 s
 
 Fate = Literal["answered", "failed", "overloaded"]
 
@@ -81,7 +82,7 @@ class Limits:
         self._timer: Any = None
         self._paused_until = float("-inf")
         self._cuts = 0  # how often the window was halved; a request's ticket is the count when it started
-        self._streak = 0  # cuts since the last success
+        self._streak = 0  # how often the rest is doubled: one more for each cut, one less for each success
 
     @property
     def counts_tokens(self) -> bool:
@@ -108,15 +109,16 @@ class Limits:
         """Give the place back and say what became of the request; `retry_after` pauses all new requests (seconds)."""
         self.active -= 1
         if fate == "answered":
-            self._streak = 0
+            if self._streak:
+                self._streak -= 1
             if self.window < self.concurrency:
                 self.window = min(float(self.concurrency), self.window + 1.0 / self.window)
         elif fate == "overloaded" and ticket == self._cuts:  # of one window's requests only the first one cuts it
             self.window = max(1.0, self.window / 2.0)
             self._cuts += 1
             if retry_after is None:
-                retry_after = PAUSE_FIRST * 2.0 ** min(self._streak, 16)
-            self._streak += 1
+                retry_after = PAUSE_FIRST * 2.0**self._streak
+            self._streak = min(_MOST_DOUBLINGS, self._streak + 1)
         if retry_after is not None:
             self.pause(retry_after)
         if self._waiting:

@@ -91,7 +91,7 @@ def _response(
     if not content and isinstance(message.refusal, str) and message.refusal:
         content = message.refusal
     if not content and message.tool_calls:
-        content = msgspec.json.encode(message.tool_calls).decode()
+        content = json.dumps(message.tool_calls, ensure_ascii=False)
     if content is None:
         if not thought:
             return _malformed("the reply's content is null, and there is no reasoning")
