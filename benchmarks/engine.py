@@ -124,9 +124,9 @@ def summary(line: dict[str, Any]) -> str:
 def start_server(script: Path, port: int, scratch: Path) -> subprocess.Popen[bytes]:
     """The server with a verdict that our judge can read, once it answers."""
     verdict = scratch / "verdict.json"
-    part = {"refusal": False, "score": 1, "reason": "describes the picture"}
-    parts = dict.fromkeys(("thought", "reasoning", "answer", "full", "full_response"), part)
-    verdict.write_text(json.dumps(parts | {"aware": False, "recognises_risk": False}))
+    part = {"reason": "describes the picture", "refusal": False, "score": 0}
+    thought = {"reason": "names what is seen", "aware": False, "refusal": False, "score": 0}
+    verdict.write_text(json.dumps({"reasoning": thought, "answer": part, "full": part}))
     command = [sys.executable, str(script), "--port", str(port), "--judge-reply", str(verdict)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     for _ in range(200):

@@ -11,6 +11,8 @@ import resource
 import time
 from pathlib import Path
 
+import aiohttp  # noqa: F401  imports come before the clock starts, as in the floor client
+
 from safemlrm.runs.engine import Engine
 from safemlrm.runs.limits import Limits
 from safemlrm.runs.options import make_options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import os
 import zlib
 from functools import lru_cache
 from pathlib import Path
@@ -65,9 +66,9 @@ def find_image(path: Path) -> Image:
     Raises:
         DataError: there is no such file.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise DataError(f"{path}: image is missing; restore the file or drop its row")
-    return Image(sha256="", path=str(path.resolve()))
+    return Image(sha256="", path=os.path.abspath(path))
 
 
 def checked(image: Image) -> Image:
