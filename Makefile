@@ -1,0 +1,43 @@
+# Two commands on a fresh machine: `make demo` runs the main job, `make test` runs the checks.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+TORCH ?= torch==2.13.0
+
+# Threads that spin while they wait slow small machines down by a factor.
+export OMP_WAIT_POLICY = passive
+export GOMP_SPINCOUNT = 0
+
+.PHONY: demo test train clean
+
+demo: $(VENV)/installed
+	$(BIN)/safemlrm demo --out runs/demo --report report.html
+
+test: $(VENV)/tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+# Trains the demonstration pair again: three seeds, about ten minutes each on two cores.
+train: $(VENV)/tests
+	cd training && for seed in 0 1 2; do ../$(BIN)/python train_pair.py --seed $$seed --out work/seed$$seed || exit 1; done
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+# torch comes first and pinned: a bare requirement would pull gigabytes of GPU libraries.
+$(VENV)/tests: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(TORCH)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test]"
+	@touch $@ $(VENV)/installed
+
+clean:
+	rm -rf $(VENV) runs/demo report.html
