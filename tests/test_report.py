@@ -75,13 +75,17 @@ def usual() -> str:
 
 def hostile_view() -> ReportView:
     """Every text that anybody but us can choose is hostile."""
-    names = tuple(f"{number} {HOSTILE}" for number in range(5))
+    names = tuple(f"{number} {MARKUP}\x00\u202e漢字$x^2$\\frac{{" for number in range(5))
     verdict = Verdict(Spec("toy"), "answer", "unsafe", category=HOSTILE, why=HOSTILE)
     changes = {"request": HOSTILE, "reasoning": HOSTILE, "answer": HOSTILE, "sample": HOSTILE, "verdicts": (verdict,)}
     where = Condition(HOSTILE, HOSTILE, HOSTILE, HOSTILE, HOSTILE)
+    figures = msgspec.json.encode(summary(names))
+    for name in (BASE, REASONER, "figstep@1", "safemlrm@2", "rate_limit", "malformed", "toy@1"):
+        long = f"{name} {MARKUP}\x00\u202e漢字" + "W" * 300
+        figures = figures.replace(msgspec.json.encode(name), msgspec.json.encode(long))
     return view(
         title=HOSTILE,
-        summary=summary(names),
+        summary=msgspec.json.decode(figures, type=Summary),
         records=[record(1, HOSTILE, "figstep@1", "unsafe", "unsafe", condition=where, **changes)],
         provenance={HOSTILE: HOSTILE},
         command=HOSTILE,
@@ -106,7 +110,7 @@ def test_visible_text_can_be_written_and_holds_no_control_or_direction_character
 def test_visible_leaves_ordinary_text_alone_and_marks_the_rest() -> None:
     plain = "Zorb\tand 'mip'\n漢字 العربية עברית 👩\u200d👩 é"
     assert visible(plain) == plain
-    assert visible("a\x00b\x7fc\u202ed\ud83de\r\nf") == "a\u2400b\u2421c⟨U+202E⟩d\ufffde\nf"
+    assert visible("a\x00b\x7fc\u202ed\ud83de\r\nf") == "a⟨U+0000⟩b⟨U+007F⟩c⟨U+202E⟩d\ufffde\nf"
     assert len(visible("z" + "\u0301" * 500)) == 5
 
 

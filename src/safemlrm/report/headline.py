@@ -8,6 +8,7 @@ from typing import NamedTuple
 from safemlrm.metrics.summary import Difference, Paired, Summary
 from safemlrm.metrics.text import p_text, points, ratio_text
 from safemlrm.report import words
+from safemlrm.report.inert import line
 from safemlrm.report.tables import Cell, Row, Table, difference_cell, overall, rate_cell, table, without_attack_first
 
 _OUTCOMES = {"asr": "ASR", "over_refusal": "over-refusal", "refusal": "refusal", "correct": "correct (utility)"}
@@ -78,6 +79,7 @@ def sentence(
 ) -> str:
     """The finding in one plain sentence that claims no more than the intervals allow."""
     rate = "keyword ASR" if keyword else "ASR"
+    base, reasoning, judge = (line(name, 80) for name in (base, reasoning, judge))
     level = words.level(confidence)
     taxes = [p for p in found if p.outcome == "asr"]
     if not any(p.n for p in taxes):

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 from safemlrm.metrics.summary import Condition, Difference, Rate
 from safemlrm.metrics.text import percent, points
 from safemlrm.report import words
+from safemlrm.report.inert import line
 
 MOST_ROWS = 300
 PAGE_ROWS = 2000
@@ -43,7 +44,7 @@ class Table(NamedTuple):
 def table(caption: str, head: Sequence[str], rows: Iterable[Row]) -> Table:
     """A table of at most `MOST_ROWS` rows that knows how many it left out."""
     every = list(rows)
-    return Table(caption, tuple(head), tuple(every[:MOST_ROWS]), max(0, len(every) - MOST_ROWS))
+    return Table(line(caption, 160), tuple(head), tuple(every[:MOST_ROWS]), max(0, len(every) - MOST_ROWS))
 
 
 class Room:

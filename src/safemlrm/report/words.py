@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from safemlrm.metrics.summary import Condition
 from safemlrm.metrics.text import counts_text
+from safemlrm.report.inert import line
 
 NOTHING = "no data"
 STATES = {"none": "no thought", "withheld": "thought withheld", "truncated": "thought cut short"}
@@ -55,7 +56,7 @@ class Names:
             text += f", defense {self._short.get(condition.defense, condition.defense)}"
         if condition.control != "none":
             text += f", control {condition.control}"
-        return text
+        return line(text, 120)
 
 
 def _stems(names: Iterable[str]) -> dict[str, str]:
