@@ -101,6 +101,8 @@ class Limits:
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():  # granted in the same breath: nobody will leave it
                 self.active -= 1
+                if self._requests is not None:
+                    self._requests.take(-1.0)
                 self.spend(-tokens)
             self._wake()
             raise

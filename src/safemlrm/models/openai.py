@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -80,7 +80,6 @@ class OpenAIModel:
         self._key = key.strip()
         self._transport = Transport(base_url, self._key, timeout)
         self._first_delay = 0.5  # seconds; tests make it shorter
-        self._random: Callable[[], float] = random.random
 
     def __repr__(self) -> str:
         return f"OpenAIModel({self.name!r}, base_url={self._transport.shown!r})"
@@ -101,7 +100,7 @@ class OpenAIModel:
         closings = self._transport.closings
         tried = 0
         while True:
-            outcome = await self._try(body, tokens, opened)
+            outcome = await self._try(body, tokens, opened, closings)
             if isinstance(outcome, Response):
                 return outcome
             if self._gives_up_field(outcome, fields):
@@ -109,10 +108,10 @@ class OpenAIModel:
                 body = encode(fields)
                 continue
             tried += 1
-            if not outcome.retryable or tried > self.retries or self._transport.closings != closings:
+            if not outcome.retryable or tried > self.retries:
                 raise self._told(outcome, tried)
             # Exponential backoff with full jitter; where the server named a time, `limits` hold everybody back.
-            await asyncio.sleep(self._random() * min(_LONGEST_DELAY, self._first_delay * 2.0 ** (tried - 1)))
+            await asyncio.sleep(random.random() * min(_LONGEST_DELAY, self._first_delay * 2.0 ** (tried - 1)))
 
     async def check(self) -> str:
         """Ask the server for its models; one line that says whether it answers and lists this one.
@@ -147,12 +146,14 @@ class OpenAIModel:
             fields.pop(field, None)
         return fields
 
-    async def _try(self, body: bytes, tokens: float, opened: bool) -> Response | ModelError:
-        """One request, within the limits."""
+    async def _try(self, body: bytes, tokens: float, opened: bool, closings: int) -> Response | ModelError:
+        """One request, within the limits; none if the model was closed while it waited."""
         ticket = await self.limits.enter(tokens)
         fate: Fate = "failed"
         wait: float | None = None
         try:
+            if self._transport.closings != closings:
+                return ModelError("closed while the request waited", kind="connection")
             self.tries += 1
             outcome = self._read(await self._transport.request("chat/completions", body), opened)
             if isinstance(outcome, Response):
