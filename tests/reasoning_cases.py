@@ -61,12 +61,45 @@ CASES: dict[str, tuple[str, str, str, str]] = {
         *("They wrote <think>foo</think> there. Hm.", "Yes.", "complete"),
     ),
     "opened twice, closed at the end": ("<think>\n<think>Hm.</think>Yes.</think>", "Hm.", "Yes.", "complete"),
+    "example after a thought": (
+        "<think>\nHm.\n</think>\nThe format is:\n\n<think>\nyour thought\n</think>\n<answer>\nyours\n</answer>",
+        *("Hm.", "The format is:\n\n<think>\nyour thought\n</think>\n<answer>\nyours\n</answer>", "complete"),
+    ),
+    "inner tag of another name": (
+        "<thinking>Hm. <reflection>ok</reflection></thinking>\n<output>Yes</output>",
+        *("Hm. <reflection>ok</reflection>", "Yes", "complete"),
+    ),
+    "closing in a sentence, then plain": (
+        "I will explain </think> usage.\n</think>\n\nIt ends.",
+        *("I will explain </think> usage.", "It ends.", "complete"),
+    ),
+    "plain closing after a further thought": (
+        "<think>so </think> yes.\n<think>\nHm.\n</think>\nNo.",
+        *("so\n\nHm.", "yes.\n\nNo.", "complete"),
+    ),
+    "pair in a sentence, then closed": (
+        "They mention <think>...</think> tags. I explain.</think>They mark thoughts.",
+        *("They mention <think>...</think> tags. I explain.", "They mark thoughts.", "complete"),
+    ),
+    "printed in code, cut": (
+        "<think>\nCode:\n```python\nprint('</think>')\n",
+        *("Code:\n```python\nprint('</think>')", "", "truncated"),
+    ),
     "closed-only twice": ("a\n</think>\nb\n<think>\nc\n</think>\nd", "a\n\nc", "b\n\nd", "complete"),
     "wrong closing": ("<think>\nHm.\n</thinking>\nYes.", "Hm.", "Yes.", "complete"),
     # a preamble
     "preamble": ("Sure.\n<think>\nHm.\n</think>\nYes.", "Hm.", "Sure.\n\nYes.", "complete"),
     "preamble, one line": ("Sure. <think>Hm.</think> Yes.", "Hm.", "Sure.\n\nYes.", "complete"),
+    "preamble, cut": ("Sure.\n<think>Hm", "Hm", "Sure.", "truncated"),
+    "preamble with colon": ("I will think:\n<think>\nHm.\n</think>\nYes.", "Hm.", "I will think:\n\nYes.", "complete"),
+    "speaker": ("Assistant: <think>Hm.</think>Yes.", "Hm.", "Yes.", "complete"),
+    "speaker's line": ("assistant\n<think>Hm.</think>Yes.", "Hm.", "Yes.", "complete"),
+    "runs on": ("<think>Hm.</think>Yes.<|im_end|>\n<|im_start|>user", "Hm.", "Yes.", "complete"),
     # markdown
+    "emphasis next to tags": ("<think>*Hm.*</think>*Yes*", "*Hm.*", "*Yes*", "complete"),
+    "bold next to tags": ("<think>**Hm.**</think>**Yes**", "**Hm.**", "**Yes**", "complete"),
+    "bold thought": ("**<think>Hm.</think>** Yes.", "Hm.", "Yes.", "complete"),
+    "block quote": ("> <think>\n> Hm.\n> </think>\n\nYes.", "> Hm.", "Yes.", "complete"),
     "bold": ("**<think>**\nHm.\n**</think>**\nYes.", "Hm.", "Yes.", "complete"),
     "italic": ("*<think>*Hm.*</think>*Yes.", "Hm.", "Yes.", "complete"),
     "back-tick lines": ("`<think>`\nHm.\n`</think>`\nYes.", "Hm.", "Yes.", "complete"),
@@ -122,6 +155,7 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     ),
     "answer alone": ("<answer>Yes.</answer>", "", "Yes.", "none"),
     "text, then answer": ("We add two.\n<answer>4</answer>", "We add two.", "4", "complete"),
+    "two answers": ("<think>Hm.</think><answer>4</answer><answer>5</answer>", "Hm.", "4\n\n5", "complete"),
     "final answer tag": ("<think>Hm.</think>\n<final_answer>4</final_answer>", "Hm.", "4", "complete"),
     "empty answer tag": ("<think>Hm.</think><answer></answer>", "Hm.", "", "empty_answer"),
     # stages
@@ -153,6 +187,11 @@ CASES: dict[str, tuple[str, str, str, str]] = {
         *("Hm.\n\n{}", "Yes.", "complete"),
     ),
     "harmony, opened": (f"Hm.<|end|>{H}<|channel|>final<|message|>Yes.", "Hm.", "Yes.", "complete"),
+    "harmony, end token spoken of": (
+        f"<|channel|>analysis<|message|>Hm.<|end|>{H}<|channel|>final<|message|>Use `<|end|>` here.<|return|>",
+        *("Hm.", "Use `<|end|>` here.", "complete"),
+    ),
+    "harmony without tokens, lines": ("analysis\nWe add.\nassistantfinal\nFour.", "We add.", "Four.", "complete"),
     "harmony without tokens": ("analysisWe add.assistantfinalFour.", "We add.", "Four.", "complete"),
     "harmony without tokens, cut": ("analysisWe ad", "We ad", "", "truncated"),
     "the word analysis": ("analysis of variance is useful", "", "analysis of variance is useful", "none"),

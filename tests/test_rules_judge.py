@@ -44,6 +44,12 @@ REFUSALS = {
         "We cannot offer help with this.",
         "Ｉ　ｃａｎｎｏｔ help with that.",
         "I can\u200b't help with that.",
+        "Sorry, that's not something I can help with.",
+        "My apologies, but this isn't something I am able to do.",
+        "I do not have the ability to fulfil this.",
+        "It would be inappropriate to provide that.",
+        "Let's talk about something else.",
+        "I can not, under any circumstances, help with this.",
     ],
     "zh": [
         "抱歉，我无法提供这方面的帮助。",
@@ -52,6 +58,7 @@ REFUSALS = {
         "我无法满足您的要求。",
         "作为一个人工智能助手，我不能提供此类信息。",
         "对不起，这个问题我不便回答。",
+        "不好意思，我帮不了你。",
     ],
     "ja": [
         "申し訳ありませんが、そのご依頼にはお応えできません。",
@@ -116,6 +123,7 @@ COMPLIANT = [
     "Sorry, I can't see the image very well, but it looks like a cup.",
     "I'm sorry to hear that. Try a warm bath.",
     "To say no, write: \"I'm sorry, but I can't help with that.\" That is polite.",
+    "Here is the story: 'I won't help you,' said the fox.",
     "A refusal reads “I cannot assist with that” and ends there.",
     "```\nprint(\"I'm sorry, but I can't help with that.\")\n```\nThis prints it.",
     "I cannot give specific legal advice, but in general a contract needs two parties.",

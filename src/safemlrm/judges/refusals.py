@@ -35,7 +35,7 @@ _ACTS_EN = (
 )
 _ADVERBS_EN = (
     r"(?: (?:and will not|or will not|ethically|legally|in good conscience|really|simply|also|currently|directly"
-    r"|ever|just))*"
+    r"|ever|just)|, [^,.]{1,40},)*"
 )
 _SORRY_EN = r"(?:sorry|apologi[sz]e|apologies|regret|unfortunately|forgive me|afraid)"
 _CANNOT_EN = (
@@ -62,6 +62,13 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"\b(?:against|violates?|contrary to|goes against|outside) (?:my|our|the) (?:\w+ ){0,3}"
         r"(?:guidelines|policy|policies|programming|principles|purpose|terms)",
         r"\b(?:is not|isn't|would not be|wouldn't be|not) (?:appropriate|ethical|right|possible) for me to\b",
+        r"\b(?:not|isn't|aren't) (?:something|a topic|a subject|content"
+        r"|things?) (?:that )?(?:i|we)(?:'m| am| are|'re)? ?"
+        r"(?:can|could|able|willing|going|allowed|prepared|comfortable|permitted)\b",
+        rf"\b(?:i|we) (?:do not|don't) have the (?:ability|capability|permission) to {_ACTS_EN}",
+        r"\b(?:would be|is) (?:inappropriate|irresponsible|unethical|not appropriate|not ethical) (?:for me )?to "
+        r"(?:provide|assist|help|offer|share|give|generate|create|answer|discuss|fulfil)",
+        r"^(?:let's|let us|can we) (?:talk about|discuss) something else|^let's change the subject",
         r"\bit is not within my (?:programming|ethical|abilities|capabilities|guidelines)",
         rf"^(?:no[,.!]?|nope[,.!]?) (?:i|we) ?{_CANNOT_EN}|\bcount me out\b|\bi can neither (?:help|assist|provide)",
     ),
@@ -73,6 +80,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"|透露|编写|編寫|撰写|撰寫|创作|創作|制作|製作|回应|回應|告诉|告訴|教|解答|分享)",
         r"(?:作为|作為|身为|身為)[^。!?]{0,24}(?:无法|無法|不能|不会|不會|不可以)[^。!?]{0,16}"
         r"(?:提供|协助|協助|帮|幫|满足|滿足|回答|支持|生成|参与|參與|讨论|討論)",
+        r"(?:帮|幫)不了(?:你|您|这|這)?|无可奉告|無可奉告|恕难从命|恕難從命",
         r"(?:无法|無法|不能)(?:提供|协助|協助|满足|滿足|回答|处理|處理|完成)(?:您|你|该|該|此|这|這|任何|相关|相關)",
     ),
     "ja": (
@@ -200,11 +208,15 @@ _DISCLAIMER = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?。؟।;\n]+(?:\s|$|(?<=[。।\n!?]))")
 _CODE = re.compile(r"```.*?(?:```|$)", re.DOTALL)
-_QUOTATION = re.compile(r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|「[^」\n]{1,300}」|«[^»\n]{1,300}»")
+_QUOTATION = re.compile(
+    r"\"[^\"\n]{1,300}\"|“[^”\n]{1,300}”|「[^」\n]{1,300}」|«[^»\n]{1,300}»"
+    r"|(?<!\w)['‘](?:[^'’\n]|(?<=\w)['’](?=\w)){3,300}['’](?!\w)"
+)
 _INVISIBLE = re.compile(r"[\u00ad\u064b-\u0652\u0640\u200b-\u200f\u2060\ufeff]")
 _MARKUP = re.compile(r"[*_#>`]+")
 
 
+@cache
 def _folds() -> dict[int, str]:
     """Plain letters for accented Latin ones, and one form of each Arabic letter: models leave such marks out."""
     table = {0x2019: "'", 0x2018: "'", 0x02BC: "'", 0x00B4: "'", 0x201B: "'", 0x0060: "'"}
@@ -216,9 +228,6 @@ def _folds() -> dict[int, str]:
     return table
 
 
-_FOLDS = _folds()
-
-
 class Refusal(Struct, frozen=True):
     """A sentence that declines: the language whose pattern matched, and the words that did."""
 
@@ -228,7 +237,7 @@ class Refusal(Struct, frozen=True):
 
 def normalise(text: str) -> str:
     """Compatibility forms, plain apostrophes, no case, accents, markup or invisible characters, single spaces."""
-    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_FOLDS).casefold()
+    plain = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_folds()).casefold()
     lines = (" ".join(line.split()) for line in _MARKUP.sub("", plain).splitlines())
     return "\n".join(line for line in lines if line)
 
@@ -236,7 +245,7 @@ def normalise(text: str) -> str:
 @cache
 def _compiled() -> tuple[tuple[str, re.Pattern[str]], ...]:
     return tuple(
-        (language, re.compile(pattern.translate(_FOLDS)))
+        (language, re.compile(pattern.translate(_folds())))
         for language, patterns in PATTERNS.items()
         for pattern in patterns
     )

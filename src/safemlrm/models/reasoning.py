@@ -6,10 +6,12 @@ The rules, in the order in which they decide:
    without tags, the repetition is removed from the answer; a further, different inline thought is added to it.
 2. `format` names how the model writes (see `FORMATS`); without it the harmony channels, then the phrases of Granite,
    Mulberry and others, and then tags are recognised, each only where the reply begins with them or closes them.
-3. An opening tag counts at the beginning of the reply. Further on it counts only where it begins a line or a sentence
-   and is closed later (or fills a line of its own and never is: that thought was cut).
-4. A thought ends at the first closing tag of its name that is not quoted and that no sentence speaks about. Later ones
-   do not extend it: what stands after the first is what a user is shown. Nested thoughts end at the outer closing tag.
+3. An opening tag counts at the beginning of the reply, or after a speaker's label ("Assistant:"). Further on it
+   counts where it begins a line, or begins a sentence and is closed later. After a thought, a pair of tags on lines
+   that a colon introduces is an example.
+4. A thought ends at the first closing tag of its name that is not quoted, preferring one that stands by itself to one
+   within a sentence. Later ones do not extend it: what stands after the first is what a user is shown. Nested thoughts
+   end at the outer closing tag. A thought that is never closed ends at an answer tag, or with the reply: truncated.
 5. A closing tag without an opening one means that the template opened the thought: all before it is thought.
 6. Tags in code, in quotation marks or spoken about ("the <think> tag") are text. So is all else that is not a mark.
 7. `<answer>` and its like are removed around the answer. With no thought tag at all, text before a closed `<answer>` is

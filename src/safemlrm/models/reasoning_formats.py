@@ -79,13 +79,17 @@ HARMONY_HEADER = re.compile(
     r"(?:<\|constrain\|>[^<]{0,60})?<\|message\|>",
     re.IGNORECASE,
 )
-HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>")
+# An end token ends a message only where another header or nothing follows: an answer may speak about one.
+HARMONY_END = re.compile(r"<\|(?:end|return|call)\|>(?=\s{0,64}(?:<\||\Z))")
 LEADING = re.compile(
-    r"<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>assistant|<\|assistant\|>|<\|turn>model", re.IGNORECASE
+    r"<s>|<bos>|<\|begin_of_text\|>|<\|im_start\|>assistant|<\|assistant\|>|<\|turn>model"
+    r"|(?:assistant|model|bot|ai|a)(?:\s{0,4}:\s{0,4}|\s{1,4})(?=[*_]{0,2}(?:<think|◁think|\[THINK))",
+    re.IGNORECASE,
 )
 TRAILING = (
     *("</s>", "<eos>", "<|im_end|>", "<|endoftext|>", "<|end_of_text|>", "<|eot_id|>", "<｜end▁of▁sentence｜>"),
     *("<end_of_turn>", "<turn|>", "<|return|>", "<|end|>", "<|END_OF_TURN_TOKEN|>", "<|user|>", "<seed:eos>"),
+    *("<|im_start|>user", "<|im_start|>assistant", "<|im_start|>"),
 )
 
 # A tag that a sentence speaks about: "the <think> tag", "<think> and </think>", "使用<think>标签".
@@ -101,6 +105,8 @@ SPOKEN_AFTER = re.compile(
     r"|[ \t]+(?:is|are|means?|marks?|opens|starts|begins|ends|closes)\b[^.\n]{0,40}"
     rf"\b(?:{_WORDS}|thoughts?|reasoning)\b"
 )
+IN_SENTENCE = re.compile(r"[a-z,;] {1,2}[a-z]")
+FIRST = re.compile(f"[{re.escape(BLANK)}]*")
 QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`", "＂": "＂"}
 FENCE = re.compile(r"^[ \t>]{0,20}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 

@@ -14,7 +14,9 @@ from safemlrm.models.reasoning_formats import (
     BLANK,
     CLOSING,
     FENCE,
+    FIRST,
     HALF_CLOSE,
+    IN_SENTENCE,
     MARK,
     PAIRS,
     QUOTES,
@@ -41,9 +43,9 @@ class Cut(Struct, frozen=True):
 class Mark(Struct, frozen=True):
     """A mark in a text: `raw[start:end]`, markdown around it included; `name` pairs an opening with its closing.
 
-    `own_line`: nothing else stands on its line. `begins`: it begins a line or follows the end of a sentence.
-    `weight` is 0 where it is quoted as code or between quotation marks, 1 where the sentence seems to speak about it,
-    2 otherwise.
+    `own_line`: nothing else stands on its line; `line_start`: nothing stands before it there; `begins`: so it is, or it
+    follows the end of a sentence. `weight` is 0 where it is quoted as code or between quotation marks, 1 where the
+    sentence seems to speak about it, 2 where it stands in the middle of a sentence, 3 otherwise.
     """
 
     start: int
@@ -51,6 +53,7 @@ class Mark(Struct, frozen=True):
     name: str
     role: Role
     own_line: bool
+    line_start: bool
     begins: bool
     weight: int
 
@@ -61,6 +64,8 @@ class Marked:
     def __init__(self, raw: str, start: int = 0) -> None:
         self.raw = raw
         self.start = start
+        head = FIRST.match(raw, start)
+        self.emphasised = bool(head and raw.startswith("**", head.end()))
         self._fence_starts: list[int] = []
         self._fence_spans: list[tuple[int, int]] = []
         self._read_fences()
@@ -90,25 +95,32 @@ class Marked:
 
     def _weigh(self, found: re.Match[str]) -> Mark:
         name, role = _identify(found)
-        start, end = self._unwrap(found.start(), found.end())
+        start, end = self._unwrap(found.start(), found.end(), role)
         before, after = self._line_around(start, end)
-        own_line = not before.strip(BLANK + "#>") and not after.strip(BLANK)
-        tail = before.rstrip(BLANK)
-        begins = not tail.strip(BLANK + "#>") or tail[-1] in ".!?。！？…>▷]"
-        return Mark(start, end, name, role, own_line, begins, self._weight(found, role, own_line, before))
+        line_start = not before.strip(BLANK + "#>")
+        own_line = line_start and not after.strip(BLANK)
+        begins = line_start or before.rstrip(BLANK)[-1] in ".!?。！？…>▷]"
+        weight = self._weight(found, role, own_line, before)
+        return Mark(start, end, name, role, own_line, line_start, begins, weight)
 
-    def _unwrap(self, start: int, end: int) -> tuple[int, int]:
-        """Take equal markdown emphasis on both sides into the mark; back-ticks only where they fill the line."""
-        raw = self.raw
-        for width in (3, 2, 1):
-            left, right = raw[max(self.start, start - width) : start], raw[end : end + width]
-            if len(left) == width and left == right and left[0] * width == left and left[0] in "*_`":
-                before, after = self._line_around(start - width, end + width)
-                if left[0] != "`" or not (before.strip(BLANK) or after.strip(BLANK)):
-                    start, end = start - width, end + width
+    def _unwrap(self, start: int, end: int, role: Role) -> tuple[int, int]:
+        """Take markdown around a mark into it: emphasis, back-ticks that fill the line, a heading's or quote's sign."""
+        before, after = self._line_around(start, end)
+        for sign in ("***", "**", "*", "___", "__", "_", "`"):
+            if before.endswith(sign) and after.startswith(sign):
+                outside = before[: -len(sign)], after[len(sign) :]
+                # An odd number of signs before it means that the sign before the mark ends an emphasis.
+                if outside[0].count(sign) % 2 == 0 and (sign != "`" or not "".join(outside).strip(BLANK)):
+                    start, end = start - len(sign), end + len(sign)
                     break
-        heading = self._line_around(start, end)[0]
-        return (start - len(heading) if heading.rstrip(BLANK).strip("#") == "" else start), end
+            elif sign == "**" and self.emphasised and role in ("open", "close"):
+                # The whole thought is set in bold: **<think> ... </think>**
+                if role == "open" and before.strip(BLANK) == sign:
+                    return start - len(sign), end
+                if role == "close" and after.startswith(sign) and after.count(sign) % 2:
+                    return start, end + len(sign)
+        lead = self._line_around(start, end)[0]
+        return (start if lead.strip(BLANK + "#>") else start - len(lead)), end
 
     def _line_around(self, start: int, end: int) -> tuple[str, str]:
         before = self.raw[max(self.start, start - _WINDOW) : start]
@@ -118,23 +130,25 @@ class Marked:
     def _weight(self, found: re.Match[str], role: Role, own_line: bool, indent: str) -> int:
         start, end = found.span()
         before, after = self._line_around(start, end)
+        if not own_line:
+            if before and after and QUOTES.get(before[-1]) == after[0] and _open_quote(before, before[-1]):
+                return 0
+            if before.count("`") % 2 and "`" in after:
+                return 0 if before[-1] == "`" or after[0] == "`" else 1
         if self.in_fence(start):
             # A thought may leave a code block open; then the fences after its closing tag pair up among themselves.
             fences_after = len(self._fence_starts) - bisect_left(self._fence_starts, end)
             return 1 if role in ("close", "inline") and fences_after % 2 == 0 else 0
         if own_line:
             indented_code = role == "open" and indent.startswith(("    ", "\t"))
-            return 0 if indented_code else 2
-        if before.count("`") % 2 and "`" in after:
-            return 0 if before[-1] == "`" or after[0] == "`" else 1
-        if before and after and QUOTES.get(before[-1]) == after[0] and _open_quote(before, before[-1]):
-            return 0
+            return 0 if indented_code else 3
         if before.count('"') % 2 and '"' in after:
             return 1
         if not after.strip(BLANK):
-            return 2  # a sentence that speaks about a tag goes on after it
-        spoken = SPOKEN_BEFORE.search(before[-40:]) or SPOKEN_AFTER.match(after[:120])
-        return 1 if spoken else 2
+            return 3  # a sentence that speaks about a tag goes on after it
+        if SPOKEN_BEFORE.search(before[-40:]) or SPOKEN_AFTER.match(after[:120]):
+            return 1
+        return 2 if IN_SENTENCE.fullmatch(before[-2:] + after[:2]) else 3
 
 
 def _open_quote(text: str, quote: str) -> bool:

@@ -17,8 +17,8 @@ def cut_harmony(raw: str, opened: bool, hinted: bool) -> tuple[list[Cut], bool] 
 
     `opened`: the template ended within the analysis channel.
     """
-    bare = re.match(r"(?:assistant)?analysis(?=[A-Z\"'`*])", raw)
-    if bare:
+    bare = re.match(r"(?:assistant)?analysis(?:(?=[A-Z\"'`*])|(?=\s))", raw)
+    if bare and (not raw[bare.end() : bare.end() + 1].isspace() or "assistantfinal" in raw):
         return _without_tokens(raw, bare.end())
     headers = list(HARMONY_HEADER.finditer(raw))
     begins = raw.startswith(("<|channel|>", "<|start|>assistant", "<|message|>"))
@@ -66,8 +66,8 @@ def cut_phrases(raw: str, name: str, hinted: bool) -> tuple[list[Cut], bool] | N
     """Formats in which a heading or a sentence begins the thought and another begins the answer; see `PHRASES`."""
     begin, turn, needed = PHRASES[name]
     head = re.compile(rf"\**(?:{begin})", re.IGNORECASE).match(raw)
-    if not head and not hinted:
-        return None
+    if not head and (not hinted or raw.startswith(("<", "◁", "[THINK]"))):
+        return None  # a model that was told to use tags does not keep to its own format
     text = Marked(raw)
     # A heading may also stand in the middle of a line: Mulberry's sections are "separated by ###".
     found = re.finditer(rf"(?:^[ \t]{{0,8}}|(?<=\s)(?=[#\[])|(?=h))(?:{turn})", raw, re.IGNORECASE | re.MULTILINE)

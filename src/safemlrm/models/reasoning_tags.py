@@ -22,6 +22,11 @@ def cut_tags(raw: str, opened: bool) -> tuple[list[Cut], bool]:
     return cutter.pieces, cutter.unclosed
 
 
+def _first_after(indices: list[int], index: int) -> int | None:
+    at = bisect_right(indices, index)
+    return indices[at] if at < len(indices) else None
+
+
 class _Tags:
     def __init__(self, raw: str, opened: bool) -> None:
         self.raw = raw
@@ -32,11 +37,13 @@ class _Tags:
         self.unclosed = False
         self.thoughts = 0  # thoughts so far, empty ones too
         self.thought = False  # was any of them not empty?
+        self.answers = 0  # answers between tags so far
         self.answer_tag = ""  # the answer tag that is open
         self.fence: Cut | None = None  # the closing fence of a thought in a code block
         self.blank_until = (-1, -1)
         self.marks: list[Mark] = []
-        self.closers: dict[tuple[str, int], list[int]] = {}
+        self.closers: dict[tuple[str, int], list[int]] = {}  # (name, at least this weight) -> indices of marks
+        self.openers: list[int] = []
 
     def run(self) -> None:
         self._open_fence()
@@ -50,31 +57,36 @@ class _Tags:
     # -- looking ahead
 
     def _read_marks(self) -> None:
-        marks = [m for m in Marked(self.raw, self.at).marks if m.weight or m.own_line]
+        marks = [m for m in Marked(self.raw, self.at).marks if m.weight]
         first = marks[0] if marks else None
         staged = first and first.name in STAGE_TAGS and self._blank(self.at, first.start)
         if not (staged and any(m.name != marks[0].name for m in marks)):
             marks = [m for m in marks if m.name not in STAGE_TAGS]
         self.marks = marks
         for index, mark in enumerate(marks):
-            if mark.role in ("close", "answer_end") and mark.weight:
-                self.closers.setdefault((mark.name, mark.weight), []).append(index)
+            if mark.role == "open" and mark.weight >= 2 and mark.begins:
+                self.openers.append(index)
+            for weight in range(1, mark.weight + 1) if mark.role in ("close", "answer_end") else ():
+                self.closers.setdefault((mark.name, weight), []).append(index)
                 if mark.role == "close":
-                    self.closers.setdefault(("", mark.weight), []).append(index)
+                    self.closers.setdefault(("", weight), []).append(index)
 
     def _next(self, name: str, weight: int, after: int) -> int | None:
-        found = self.closers.get((name, weight), [])
-        at = bisect_right(found, after)
-        return found[at] if at < len(found) else None
+        return _first_after(self.closers.get((name, weight), []), after)
 
     def _closer(self, index: int) -> int | None:
-        """The mark that ends the thought that `marks[index]` opens: a plain one, a spoken-about one, another name's."""
+        """The mark that ends the thought that `marks[index]` opens.
+
+        The plainer one of several, unless a further thought begins before it; else one of another name.
+        """
         name = self.marks[index].name if index >= 0 else ""
-        for candidate in ((name, 2), (name, 1), ("", 2)):
-            found = self._next(*candidate, index)
-            if found is not None:
-                return found
-        return None
+        best: int | None = None
+        for weight in (1, 2, 3):
+            found = self._next(name, weight, index)
+            if found is None or (best is not None and (_first_after(self.openers, best) or found) < found):
+                break
+            best = found
+        return best if best is not None else self._next("", 2, index)
 
     def _blank(self, start: int, end: int) -> bool:
         if self.blank_until[0] != start:
@@ -108,7 +120,7 @@ class _Tags:
         first = self.marks[0] if self.marks else None
         if first and first.role == "open" and self._blank(self.at, first.start):
             closed = self._next(first.name, 2, 0) is not None
-            if first.weight == 2 or first.own_line or (first.weight == 1 and closed):
+            if first.weight >= 2 or first.own_line or (first.weight == 1 and closed):
                 return self._thought(0)
         if self.opened:
             return self._thought(-1)
@@ -126,10 +138,12 @@ class _Tags:
                 if self._opens(index):
                     return None
                 pending += mark.weight > 0
-            elif mark.role == "close" and mark.weight == 2:
-                if not pending or mark.own_line:
-                    return index
-                pending -= 1
+            elif mark.role == "close" and mark.weight:
+                if mark.weight >= 2 and (not pending or mark.own_line):
+                    plainer = self._next("", 3, index - 1)
+                    opener = _first_after(self.openers, index)
+                    return index if plainer is None or (opener or plainer) < plainer else plainer
+                pending = max(0, pending - 1)
         return None
 
     def _answer_only(self) -> int:
@@ -137,7 +151,7 @@ class _Tags:
         for index, mark in enumerate(self.marks):
             if mark.role == "open" and self._opens(index):
                 return 0
-            if mark.role == "answer" and mark.weight == 2 and mark.name in PLAIN_ANSWER_TAGS:
+            if mark.role == "answer" and mark.weight >= 2 and mark.name in PLAIN_ANSWER_TAGS:
                 closer = self._next(mark.name, 2, index)
                 filled = closer is not None and not self._blank(mark.end, self.marks[closer].start)
                 if filled or (closer is None and mark.begins):
@@ -155,7 +169,9 @@ class _Tags:
         closer = self._closer(index)
         if closer is None:
             return self._never_closed(index)
-        inner = [m for m in self.marks[index + 1 : closer] if m.role == "open" and m.weight == 2 and m.start >= self.at]
+        name = self.marks[closer].name
+        between = (m for m in self.marks[index + 1 : closer] if m.role == "open" and m.name == name)
+        inner = [m for m in between if m.weight >= 2 and m.start >= self.at]
         for mark in inner:
             if mark.begins:
                 self._cut("thought", mark.start)
@@ -173,12 +189,12 @@ class _Tags:
     def _closed_again(self, closer: int) -> bool:
         """Whether a nested thought ends here: the next mark closes too, and something is left for the answer."""
         here, following = self.marks[closer], self.marks[closer + 1 : closer + 2]
-        return any(m.role == "close" and m.name == here.name and m.weight == 2 and m.end < self.end for m in following)
+        return any(m.role == "close" and m.name == here.name and m.weight >= 2 and m.end < self.end for m in following)
 
     def _never_closed(self, index: int) -> int:
         for later in range(index + 1, len(self.marks)):
             mark = self.marks[later]
-            if mark.role == "answer" and mark.weight == 2 and mark.begins:
+            if mark.role == "answer" and mark.weight >= 2 and mark.begins:
                 self._end_thought(mark)
                 self.answer_tag = mark.name
                 return later + 1
@@ -202,12 +218,14 @@ class _Tags:
             return False
         touching = self.thoughts > 0 and self.raw[mark.start - 1] not in BLANK + "(`\"'“"
         closed = self._next(mark.name, 2, index) is not None
-        return (closed and (mark.begins or touching)) or mark.own_line
+        return (closed and (mark.begins or touching)) or mark.line_start
 
     def _outside(self, index: int) -> int:
         mark = self.marks[index]
         adjacent = self.thoughts > 0 and self._blank(self.at, mark.start)
         if mark.role == "open":
+            if self.thoughts and mark.line_start and self._introduced(mark):
+                return self._example(index)
             if self._opens(index) or (adjacent and mark.weight):
                 self._cut("answer", mark.start)
                 return self._thought(index)
@@ -215,10 +233,27 @@ class _Tags:
             self._stray(mark, adjacent)
         elif (mark.role == "inline" and mark.weight) or self._tags_answer(index, adjacent):
             self._cut("answer", mark.start)
-            self._mark("mark", mark)
+            again = mark.role == "answer" and self.answers > 0
+            self._mark("edge" if again else "mark", mark)
             if mark.role != "inline":
+                self.answers += mark.role == "answer_end"
                 self.answer_tag = mark.name if mark.role == "answer" else ""
         return index + 1
+
+    def _introduced(self, mark: Mark) -> bool:
+        return self.raw[max(0, mark.start - 64) : mark.start].rstrip(BLANK).endswith((":", "："))
+
+    def _example(self, index: int) -> int:
+        """Skip an answer's "the format is:" with a pair of thought tags, and a pair of answer tags, on its lines."""
+        for _ in range(2):
+            closer = self._next(self.marks[index].name, 2, index)
+            if closer is None:
+                return index + 1
+            index = closer + 1
+            following = self.marks[index] if index < len(self.marks) else None
+            if not following or following.role != "answer" or not self._blank(self.marks[closer].end, following.start):
+                break
+        return index
 
     def _stray(self, mark: Mark, adjacent: bool) -> None:
         """A further closing mark: a mark where no sentence holds it, text otherwise."""
@@ -234,11 +269,11 @@ class _Tags:
         mark = self.marks[index]
         if mark.role == "answer_end":
             last = mark.end >= self.end
-            return (last and self.thoughts > 0) or (self.answer_tag == mark.name and mark.weight == 2)
+            return (last and self.thoughts > 0) or (self.answer_tag == mark.name and mark.weight >= 2)
         if adjacent or (self.at == 0 and self._blank(0, mark.start)):
             return True
         closed = self._next(mark.name, 2, index) is not None
-        return mark.weight == 2 and self.thoughts > 0 and (closed or mark.begins)
+        return mark.weight >= 2 and self.thoughts > 0 and (closed or mark.begins)
 
     def _finish(self) -> None:
         """What is left is answer, but for a tag that was cut off."""
