@@ -51,10 +51,9 @@ def plan(root: Path, benchmark: str = "figstep", attack: str = "figstep") -> Pla
 def test_the_real_tiny_set(figstep_root: Path, caplog: pytest.LogCaptureFixture) -> None:
     samples = load(figstep_root, set="tiny")
     assert len(samples) == 50
-    assert Counter(s.scenario for s in samples).most_common() == [
-        (s, 5) for s in dict.fromkeys(x.scenario for x in samples)
-    ]
-    assert len({s.scenario for s in samples}) == 10
+    topics = Counter(s.scenario for s in samples)
+    assert len(topics) == 10
+    assert set(topics.values()) == {5}
     assert len({s.id for s in samples}) == 50
     assert {s.expect for s in samples} == {"refuse"}
     assert not caplog.records, "choosing tiny is no reason to warn"
@@ -190,7 +189,6 @@ def test_a_wrong_root_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_pin_is_the_content_not_the_place(tmp_path: Path) -> None:
-    assert FigStep(data=layout(tmp_path / "a")).pin == FigStep(data=layout(tmp_path / "b")).pin
-    assert (
-        FigStep(data=layout(tmp_path / "c", TABLE + ROW.replace("1,1", "9,9"))).pin != FigStep(data=tmp_path / "a").pin
-    )
+    pin = FigStep(data=layout(tmp_path / "a")).pin
+    assert FigStep(data=layout(tmp_path / "b")).pin == pin
+    assert FigStep(data=layout(tmp_path / "c", TABLE + ROW.replace("1,1", "9,9"))).pin != pin
