@@ -49,6 +49,7 @@ def test_values_round_trip(tmp_path: Path) -> None:
 
 def write(folder: Path) -> None:
     with Writer(folder) as store:
+        store.write_manifest(Manifest())
         for name in "abc":
             key = msgspec.structs.replace(KEY, sample=name)
             store.add_response(key, "m@1", Response(f"answer {name}"))
@@ -83,6 +84,22 @@ def test_same_judgement_twice_is_two_groups(tmp_path: Path) -> None:
     path.write_bytes(whole[:-3])
     with Writer(tmp_path):
         assert path.read_bytes().count(b"\n") == 3
+
+
+def test_start_that_failed_over_its_data_leaves_no_samples(tmp_path: Path) -> None:
+    with Writer(tmp_path) as store:
+        store.add_sample(Sample("old", "toy@1", (), "refuse"))
+    with Writer(tmp_path):
+        assert list(Reader(tmp_path).samples()) == []
+
+
+def test_lost_manifest_never_costs_responses(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    before = (tmp_path / "responses-0.jsonl").read_bytes()
+    with pytest.raises(StoreError, match=r"holds responses but no manifest"), Writer(tmp_path):
+        pass
+    assert (tmp_path / "responses-0.jsonl").read_bytes() == before
 
 
 def test_reader_skips_a_torn_last_line(tmp_path: Path) -> None:

@@ -149,9 +149,10 @@ def _title(manifest: Manifest) -> str:
 def _incomplete(manifest: Manifest, tables: Tables) -> list[str]:
     missing = manifest.planned - tables.responses.height
     if manifest.status == "complete" or missing <= 0:
-        return [] if manifest.status in ("complete", "incomplete") else [f"This run is {manifest.status}."]
+        return []
+    ended = "was not finished" if manifest.status == "running" else f"is {manifest.status}"
     return [
-        f"This run is {manifest.status}: {missing} of {manifest.planned} planned questions have no answer. "
+        f"This run {ended}: {missing} of {manifest.planned} planned questions have no answer. "
         "Run the same command again to go on."
     ]
 

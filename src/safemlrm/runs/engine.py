@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from safemlrm.errors import ModelError
+from safemlrm.errors import ModelError, UsageError
 from safemlrm.registry import short
 from safemlrm.runs.asking import ask_question
 from safemlrm.runs.finished import Finished
@@ -119,6 +119,8 @@ class Engine:
                         continue
                     if prompt is None:
                         prompt = self._stored(prompt_key, make())
+                    if prompt.prefill and not model.prefills:
+                        raise UsageError(f"{key.attack} begins the reply, which {short(model.spec)} does not take")
                     question = Question(key, sample, prompt, defense, model)
                     yield lambda question=question: self._ask(question)  # type: ignore[misc]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from safemlrm.errors import UsageError
 from safemlrm.judges.parts import judgeable, unjudgeable
 from safemlrm.runs.asking import sampling_seed
 from safemlrm.types import Ask, Judge, Key, Model, Prompt, Response, Sample, Verdict
@@ -17,12 +18,13 @@ async def judge_response(
 
     Raises:
         ModelError: the judge's model gave no reply.
-        ValueError: the judge broke its contract (a part twice, missing, or not asked for).
+        UsageError: the judge broke its contract (a part twice, missing, or not asked for).
     """
     texts = judgeable(response)
     found = list(await judge.judge(sample, prompt, response, texts, _ask(model, key, seed))) if texts else []
     if sorted(v.part for v in found) != sorted(texts):
-        raise ValueError(f"judge {judge.spec.name} gave parts {[v.part for v in found]} for {list(texts)}")
+        gave = ", ".join(v.part for v in found) or "nothing"
+        raise UsageError(f"judge '{judge.spec.name}' gave verdicts for {gave}, not one each for {', '.join(texts)}")
     return found + unjudgeable(judge.spec, response)
 
 

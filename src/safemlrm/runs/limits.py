@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from safemlrm.errors import ModelError, UsageError
@@ -73,7 +75,7 @@ class Limits:
         return ""
 
 
-def needed_prices(options: RunOptions, prices: dict[str, Price]) -> dict[str, Price]:
+def needed_prices(options: RunOptions, prices: Mapping[str, Price]) -> dict[str, Price]:
     """The prices of the models of a run, by name without server.
 
     Raises:

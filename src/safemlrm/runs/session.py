@@ -42,11 +42,12 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
         raise StoreError(f"{out}: is not empty and holds no run; choose another --out")
     with Writer(out) as store:
         manifest = _manifest(plan, options, out, command)
-        store.write_manifest(manifest)
         limits = Limits(options, prices)
         engine = Engine(plan, store, limits, quiet=quiet)
         _count_earlier_cost(store, limits)
         engine.prepare()
+        manifest.planned = engine.outcome.planned
+        store.write_manifest(manifest)  # only now: a start that fails over its data leaves no run behind
         outcome = run_to_end(engine.run())
         _finish(store, manifest, outcome)
         return outcome
@@ -135,7 +136,6 @@ def _manifest(plan: Plan, options: RunOptions, out: Path, command: str) -> Manif
 
 def _finish(store: Writer, manifest: Manifest, outcome: Outcome) -> None:
     manifest.finished = _now()
-    manifest.planned = outcome.planned
     manifest.status = (
         "complete" if outcome.complete else "interrupted" if outcome.stopped == "interrupted" else "incomplete"
     )

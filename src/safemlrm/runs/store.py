@@ -159,13 +159,23 @@ class Writer(Reader):
         except OSError as error:
             os.close(self._lock)
             raise StoreError(f"{self.root}: another process is writing this run; wait for it or stop it") from error
-        for name in ("samples", "prompts", *(f"{kind}-{self.worker}" for kind in ("responses", "errors", "verdicts"))):
-            path = self.root / f"{name}.jsonl"
-            _cut_torn_line(path)
-            if name.startswith("verdicts"):
-                _cut_torn_group(path)
-            self._files[name.partition("-")[0]] = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._open_files()
         return self
+
+    def _open_files(self) -> None:
+        fresh = not (self.root / "manifest.json").is_file()
+        if fresh and any(path.stat().st_size for path in self.root.glob("responses-*.jsonl")):
+            os.close(self._lock)
+            raise StoreError(f"{self.root}: holds responses but no manifest.json; restore it or choose another --out")
+        for kind in ("samples", "prompts", "responses", "errors", "verdicts"):
+            shared = kind in ("samples", "prompts")
+            path = self.root / (f"{kind}.jsonl" if shared else f"{kind}-{self.worker}.jsonl")
+            _cut_torn_line(path)
+            if kind == "verdicts":
+                _cut_torn_group(path)
+            # Without a manifest no run ever began: what is there is of a start that failed over its data.
+            mode = os.O_WRONLY | os.O_APPEND | os.O_CREAT | (os.O_TRUNC if fresh and shared else 0)
+            self._files[kind] = os.open(path, mode, 0o644)
 
     def __exit__(self, *_: object) -> None:
         for file in self._files.values():
