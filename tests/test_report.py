@@ -132,6 +132,12 @@ def test_a_line_is_one_line_of_bounded_width(text: str, columns: int) -> None:
     assert "\t" not in flat
 
 
+def test_long_names_keep_both_ends() -> None:
+    names = [f"hf/{'deep/' * 400}step-{number}" for number in (1000, 2000)]
+    assert [line(name, 40)[-9:] for name in names] == ["step-1000", "step-2000"]
+    assert line("zorb  mip\n", 40) == "zorb mip"
+
+
 # --- which records are shown ---
 
 rows = st.lists(

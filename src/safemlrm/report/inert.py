@@ -51,18 +51,27 @@ def clip(text: str, limit: int = 4096) -> Clipped:
 
 
 def line(text: str, columns: int = 80) -> str:
-    """One visible line of at most `columns` columns (a wide East Asian letter takes two), cut with an ellipsis."""
-    flat = " ".join(visible(text[: 4 * columns]).split())
-    if width(flat) <= columns and len(text) <= 4 * columns:
+    """One visible line of at most `columns` columns (a wide East Asian letter takes two).
+
+    It is cut in the middle: the ends of two long names (`.../step-1000`, `.../step-2000`) tell them apart.
+    """
+    if len(text) > 8 * columns:
+        text = f"{text[: 4 * columns]}\u2026{text[-4 * columns :]}"
+    flat = " ".join(visible(text).split())
+    if width(flat) <= columns:
         return flat
-    kept: list[str] = []
+    tail = (columns - 1) // 3
+    start, end = _within(flat, columns - 1 - tail), _within(flat[::-1], tail)[::-1]
+    return f"{start.rstrip()}\u2026{end.lstrip()}"
+
+
+def _within(text: str, columns: int) -> str:
     used = 0
-    for letter in flat:
+    for index, letter in enumerate(text):
         used += width(letter)
-        if used > columns - 1:
-            break
-        kept.append(letter)
-    return "".join(kept).rstrip() + "\u2026"
+        if used > columns:
+            return text[:index]
+    return text
 
 
 def width(text: str) -> int:
