@@ -49,9 +49,18 @@ CLOSING: dict[Role, Role] = {"open": "close", "answer": "answer_end", "inline": 
 _NAMES = "|".join(sorted(THOUGHT_TAGS | ANSWER_TAGS | STAGE_TAGS, key=len, reverse=True))
 _Z = r"[\s\u200b-\u200d\u2060\ufeff]{0,8}"
 _ATTRIBUTES = r"(?:\s{1,8}[\w:-]{1,40}\s{0,4}=[^<>]{0,200})?"
+
+
+def _after_first(pattern: str) -> str:
+    """The pattern with its first character, always one of `<`, `◁` and `[`, turned into a look-behind."""
+    first = pattern[:2] if pattern.startswith("\\") else pattern[:1]
+    return f"(?<={first}){pattern[len(first) :]}"
+
+
+# It begins with a set of characters and not with alternatives, so that the engine skips through text that has none.
 MARK = re.compile(
-    rf"(?=[<◁\[])(?:(?P<xml><{_Z}(?P<end>\\?/|\\)?{_Z}(?P<name>{_NAMES}){_ATTRIBUTES}{_Z}>)"
-    + "".join(f"|(?P<o{i}>{pair[2]})|(?P<c{i}>{pair[3]})" for i, pair in enumerate(PAIRS))
+    rf"[<◁\[](?:(?P<xml>(?<=<){_Z}(?P<end>\\?/|\\)?{_Z}(?P<name>{_NAMES}){_ATTRIBUTES}{_Z}>)"
+    + "".join(f"|(?P<o{i}>{_after_first(pair[2])})|(?P<c{i}>{_after_first(pair[3])})" for i, pair in enumerate(PAIRS))
     + ")",
     re.IGNORECASE,
 )
@@ -68,6 +77,13 @@ PHRASES: dict[str, tuple[str, str, str]] = {
     "huatuo": (r"#{1,3}[ ]?thinking[ ]{0,4}(?=\r?\n)", r"#{1,3}[ ]?final response[ ]{0,4}(?=\r?\n|$)", ""),
     "final_heading": (r"", r"(?:#{1,6}[ ]?|\*\*)(?:the )?final answer(?: is)?:?\**[ ]?:?", r"(?!)"),
 }
+HEADS = {name: re.compile(rf"\**(?:{begin})", re.IGNORECASE) for name, (begin, _, _) in PHRASES.items()}
+# A heading may also stand in the middle of a line: Mulberry's sections are "separated by ###".
+TURNS = {
+    name: re.compile(rf"(?:^[ \t]{{0,8}}|(?<=\s)(?=[#\[])|(?=h))(?:{turn})", re.IGNORECASE | re.MULTILINE)
+    for name, (_, turn, _) in PHRASES.items()
+}
+NEEDED = {name: re.compile(needed, re.IGNORECASE) for name, (_, _, needed) in PHRASES.items()}
 # In these the beginning is a mark; in the others it is a heading that belongs to the thought.
 PHRASE_MARKS = frozenset({"granite", "apriel", "huatuo"})
 # These decide only when named (QVQ): any model may write such a heading.

@@ -81,6 +81,8 @@ class Marked:
         return index >= 0 and self._fence_spans[index][0] <= at < self._fence_spans[index][1]
 
     def _read_fences(self) -> None:
+        if "```" not in self.raw and "~~~" not in self.raw:
+            return
         opened: tuple[int, str] | None = None
         for line in FENCE.finditer(self.raw, self.start):
             fence = line["fence"]

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import re
 
-from safemlrm.models.reasoning_formats import HARMONY_END, HARMONY_HEADER, HINT_ONLY, PHRASE_MARKS, PHRASES
+from safemlrm.models.reasoning_formats import (
+    HARMONY_END,
+    HARMONY_HEADER,
+    HEADS,
+    HINT_ONLY,
+    NEEDED,
+    PHRASE_MARKS,
+    TURNS,
+)
 from safemlrm.models.reasoning_marks import Cut, Kind, Marked
 
 _HALF_HEADER = re.compile(r"(?:<\|start\|?>?[^<]{0,40})?(?:<\|[a-z]{0,12}\|?>?[a-z]{0,12})?\s*$")
@@ -20,6 +28,8 @@ def cut_harmony(raw: str, opened: bool, hinted: bool) -> tuple[list[Cut], bool] 
     bare = re.match(r"(?:assistant)?analysis(?:(?=[A-Z\"'`*])|(?=\s))", raw)
     if bare and (not raw[bare.end() : bare.end() + 1].isspace() or "assistantfinal" in raw):
         return _without_tokens(raw, bare.end())
+    if "<|" not in raw:
+        return None
     headers = list(HARMONY_HEADER.finditer(raw))
     begins = raw.startswith(("<|channel|>", "<|start|>assistant", "<|message|>"))
     handed_over = any(_HANDED_OVER.search(raw, max(0, h.start() - 16), h.start()) for h in headers)
@@ -64,18 +74,15 @@ def _without_half_header(raw: str, pieces: list[Cut]) -> list[Cut]:
 
 def cut_phrases(raw: str, name: str, hinted: bool) -> tuple[list[Cut], bool] | None:
     """Formats in which a heading or a sentence begins the thought and another begins the answer; see `PHRASES`."""
-    begin, turn, needed = PHRASES[name]
-    head = re.compile(rf"\**(?:{begin})", re.IGNORECASE).match(raw)
+    head = HEADS[name].match(raw)
     if not head and (not hinted or raw.startswith(("<", "◁", "[THINK]"))):
         return None  # a model that was told to use tags does not keep to its own format
     text = Marked(raw)
-    # A heading may also stand in the middle of a line: Mulberry's sections are "separated by ###".
-    found = re.finditer(rf"(?:^[ \t]{{0,8}}|(?<=\s)(?=[#\[])|(?=h))(?:{turn})", raw, re.IGNORECASE | re.MULTILINE)
-    turns = [m for m in found if not text.in_fence(m.start())]
+    turns = [m for m in TURNS[name].finditer(raw) if not text.in_fence(m.start())]
     start = head.end() if head and name in PHRASE_MARKS else 0
     lead = [Cut("edge", 0, start)]
     if not turns:
-        if not head or (needed and not re.search(needed, raw, re.IGNORECASE)):
+        if not head or not NEEDED[name].search(raw):
             return None
         return [*lead, Cut("thought", start, len(raw))], True
     # Where only a heading tells (QVQ) the last one counts, since drafts come before it.
