@@ -4,7 +4,7 @@ How a block is run, by its language:
 
 - `python`: with a first line `# file: NAME.py` it is written as that file, and some command of the same document must
   use what it registers in a run; otherwise it is executed, all of a document's blocks in one namespace.
-- `bash`: every `safemlrm` command is run; `export NAME=VALUE` is obeyed; the tools in `SKIPPED` are skipped; anything
+- `bash`, `sh`: every `safemlrm` command is run; `export NAME=VALUE` is obeyed; the tools in `SKIPPED` are skipped; anything
   else fails. A comment line `# tested as --dry-run: WHY` makes the next command a dry run; a comment `# exit code N`
   at the end of a command is what it must end with.
 - `toml`: with `# file: NAME.toml` it is written; all are read as settings or as a recipe.
@@ -13,7 +13,7 @@ How a block is run, by its language:
 
 `http://127.0.0.1:8000/v1` stands for a real server on loopback: a model with "reasoning" in its name complies with
 every request, others refuse; it judges what the `safemlrm` judge asks it to. `FigStep` is a folder in FigStep's layout
-with made-up questions. The demo, and runs in Python without `limit`, are cut to 16 samples, since length shows nothing
+with made-up questions. The demo, and runs in Python without `limit`, are cut to 8 samples, since length shows nothing
 more here.
 """
 
@@ -38,9 +38,10 @@ from faulty_server import Fate, FaultyServer, Seen, says
 from safemlrm import api, cli, registry
 from safemlrm.cli.gate import FIGURES
 from safemlrm.metrics.summary import Cell, Judged, Paired, ThoughtAnswer
+from safemlrm.registry import short
 from safemlrm.runs.options import make_options, read_recipe
 from safemlrm.runs.records import ErrorRecord, PromptRecord, ResponseRecord, VerdictRecord
-from safemlrm.runs.store import Manifest
+from safemlrm.runs.store import Manifest, Reader
 from safemlrm.settings import load_settings
 from safemlrm.types import Key, Sample
 
@@ -48,9 +49,10 @@ ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 PLACEHOLDER = "http://127.0.0.1:8000/v1"
 SKIPPED = {"make", "pip", "git", "cd"}
-LIMIT = 16
+LIMIT = 8
 # What each document holds at least, so that a change of the reader below cannot silently run nothing.
 AT_LEAST = {
+    "README.md": {"bash": 1},
     "CONTRIBUTING.md": {"python": 4, "bash": 2, "csv": 1, "toml": 1},
     "getting-started.md": {"bash": 6, "python": 1, "toml": 2},
     "evaluate-your-data.md": {"bash": 3, "csv": 1, "jsonl": 1, "python": 1},
@@ -117,7 +119,7 @@ class Session:
                 self.plugins.append(self.folder / block.file)
             case "python":
                 exec(compile("\n" * (block.line - 1) + text, block.where, "exec"), self.names)
-            case "bash":
+            case "bash" | "sh":
                 for words, code, dry in commands(text):
                     self.command(words, code, dry)
             case "toml":
@@ -168,6 +170,15 @@ class Session:
             made = [c for c in registry._found.values() if c.target.__module__ == module]
             unused += [c.name for c in made if (c.kind, c.name) not in used] if made else [plugin.name]
         return unused
+
+    def idle_judges(self) -> list[str]:
+        """The judges that found no part of any answer of a run to judge: a document that shows that shows nothing."""
+        idle = []
+        for path in self.folder.rglob("manifest.json"):
+            judged = {short(v.judge) for v in Reader(path.parent).verdicts() if v.label != "unjudged"}
+            judges = msgspec.json.decode(path.read_bytes(), type=Manifest).judges
+            idle += [f"{path.parent.name}: {name}" for name in judges if name not in judged]
+        return idle
 
 
 def _used(manifest: Manifest) -> Iterator[tuple[str, str]]:
@@ -250,6 +261,7 @@ def test_every_block_runs(document: Path, session: Session) -> None:
     for language, count in AT_LEAST.get(document.name, {}).items():
         assert ran[language] >= count, f"{document.name}: {ran[language]} blocks of {language}, expected {count}"
     assert session.unused_plugins() == []
+    assert session.idle_judges() == []
 
 
 def test_all_documents_are_there() -> None:
