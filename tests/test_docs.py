@@ -4,9 +4,9 @@ How a block is run, by its language:
 
 - `python`: with a first line `# file: NAME.py` it is written as that file, and some command of the same document must
   use what it registers in a run; otherwise it is executed, all of a document's blocks in one namespace.
-- `bash`, `sh`: every `safemlrm` command is run; `export NAME=VALUE` is obeyed; the tools in `SKIPPED` are skipped; anything
-  else fails. A comment line `# tested as --dry-run: WHY` makes the next command a dry run; a comment `# exit code N`
-  at the end of a command is what it must end with.
+- `bash`, `sh`: every `safemlrm` command is run; `export NAME=VALUE` is obeyed; the tools in `SKIPPED` are skipped;
+  anything else fails. A comment line `# tested as --dry-run: WHY` makes the next command a dry run; a comment
+  `# exit code N` at the end of a command is what it must end with.
 - `toml`: with `# file: NAME.toml` it is written; all are read as settings or as a recipe.
 - `csv`, `jsonl` with `file=NAME` after the language: written as that file. `json`: must parse.
 - `text`: output or a sketch, not run.
