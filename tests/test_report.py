@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from report_fixtures import ATTACKS, BASE, REASONER, condition, paired, picture, record, records, summary, view
-from safemlrm.metrics.summary import Condition, Difference, Summary
+from safemlrm.metrics.summary import Condition, Difference, Rate, Summary
 from safemlrm.report.figures import PlotRow, dot_plot
 from safemlrm.report.headline import direction, headlines
 from safemlrm.report.inert import clip, line, visible, width
@@ -285,6 +285,30 @@ def test_models_without_a_base_are_shown_alone() -> None:
 def test_a_keyword_judge_never_leads() -> None:
     text = Page(render(view(summary=summary(judges=("rules@1", "toy@1"))))).text
     assert text.index("judged by toy@1, is higher") < text.index("judged by rules@1, is higher")
+
+
+def test_a_judge_that_could_read_nothing_comes_last_and_says_so() -> None:
+    whole = summary(judges=("toy@1", "rules@1"))
+    none = {"asr": Rate(0, 0), "over_refusal": Rate(0, 0), "unjudged": {"malformed": 50}}
+    mute = tuple(msgspec.structs.replace(j, **none) if j.judge == "toy@1" else j for j in whole.judged)
+    heard = tuple(p for p in whole.paired if p.judge != "toy@1")
+    said = _sentences(msgspec.structs.replace(whole, judged=mute, paired=heard))
+    assert list(said) == ["rules@1", "toy@1"]
+    assert "judged by toy@1, so there is no ASR to compare" in said["toy@1"]
+
+
+def test_a_part_that_a_judge_does_not_read_is_in_no_table_of_rates() -> None:
+    whole = summary(judges=("rules@1",))
+    full = msgspec.structs.replace(
+        whole.judged[0], part="full", asr=Rate(0, 0), unjudged={"not_covered": 100}, categories={}
+    )
+    verdict = Verdict(Spec("rules"), "full", "unjudged", category="not_covered")
+    shown = record(1, BASE, "none@1", None, "unsafe", verdicts=(verdict,))
+    made = view(summary=msgspec.structs.replace(whole, judged=(*whole.judged, full)), records=[shown])
+    text = Page(render(made)).text
+    assert "100 not covered" in text
+    assert "100 unjudged" not in text
+    assert "rules@1 on the full response" not in text
 
 
 # --- what the page must not hold or do ---

@@ -6,10 +6,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from safemlrm.metrics.summary import Difference, Paired, Summary
-from safemlrm.metrics.text import p_text, points, ratio_text
+from safemlrm.metrics.text import points, ratio_text
 from safemlrm.report import words
 from safemlrm.report.inert import line
-from safemlrm.report.tables import Cell, Row, Table, difference_cell, overall, rate_cell, table, without_attack_first
+from safemlrm.report.tables import (
+    Cell,
+    Row,
+    Table,
+    difference_cell,
+    overall,
+    p_cell,
+    rate_cell,
+    table,
+    without_attack_first,
+)
 
 _OUTCOMES = {"asr": "ASR", "over_refusal": "over-refusal", "refusal": "refusal", "correct": "correct (utility)"}
 _MOST_NAMED = 4
@@ -27,11 +37,15 @@ class Headline(NamedTuple):
 
 
 def judges(summary: Summary) -> list[str]:
-    """The judges in their own order, those that only look for keywords last."""
-    keyword = {judged.judge: judged.keyword for judged in summary.judged}
+    """The judges in their own order: those that read no answer last, before them those that only look for keywords."""
+    rank: dict[str, tuple[bool, bool]] = {}
+    for judged in summary.judged:
+        silent = not (judged.part == "answer" and (judged.asr.n or judged.over_refusal.n))
+        before = rank.get(judged.judge, (True, judged.keyword))
+        rank[judged.judge] = (before[0] and silent, judged.keyword)
     for paired in summary.paired:
-        keyword.setdefault(paired.judge, False)
-    return sorted(keyword, key=lambda name: keyword[name])
+        rank.setdefault(paired.judge, (not paired.n, False))
+    return sorted(rank, key=lambda name: rank[name])
 
 
 def is_keyword(summary: Summary, judge: str) -> bool:
@@ -50,7 +64,7 @@ def headlines(summary: Summary, names: words.Names) -> list[Headline]:
                 if (p.judge, p.base, p.reasoning, p.part) == (judge, base, reasoning, "answer") and overall(p.condition)
             ]
             found.sort(key=lambda p: without_attack_first(p.condition))
-            if not found and any(other.judge != judge for other in summary.paired):
+            if not found and all(j.judge != judge or j.model not in (base, reasoning) for j in summary.judged):
                 continue
             keyword = is_keyword(summary, judge)
             text = sentence(base, reasoning, judge, found, names, keyword=keyword, confidence=summary.confidence)
@@ -151,7 +165,7 @@ def _cells(paired: Paired, keyword: bool) -> tuple[Cell, ...]:
         rate_cell(paired.reasoning_rate, strong=main),
         difference_cell(paired.difference, strong=main),
         Cell(ratio, ", ".join(filter(None, (bounds, "rests on few base cases" if paired.small and paired.n else "")))),
-        Cell(p_text(paired.mcnemar_p).removeprefix("p = ").removeprefix("p ")),
+        p_cell(paired.mcnemar_p),
         Cell(words.number(paired.n), table_of_pairs),
     )
 

@@ -25,7 +25,7 @@ def rate_tables(summary: Summary, names: words.Names) -> list[Table]:
     """For each judge one table of rates by part, and one of the reasoning tax by threshold if the judge scores."""
     made = []
     for judge in judges(summary):
-        found = [j for j in summary.judged if j.judge == judge and overall(j.condition)]
+        found = [j for j in summary.judged if j.judge == judge and overall(j.condition) and _reads(j)]
         if found:
             made.append(_rates(judge, found, names))
         taxes = _taxes(summary, judge, names)
@@ -64,6 +64,11 @@ def _rates(judge: str, found: list[Judged], names: words.Names) -> Table:
             cells.append(rate_cell(judged.aware) if judged.part == "reasoning" else Cell(""))
         rows.append(Row(tuple(cells), heading))
     return table(f"Rates by {judge}, all judged responses of each model", head, rows)
+
+
+def _reads(judged: Judged) -> bool:
+    """Does this judge read this part at all? One that only reads answers says `not_covered` of the others."""
+    return set(judged.unjudged) != {words.NOT_COVERED} or judged.asr.n > 0
 
 
 def _order(judged: Judged) -> tuple[bool, str, str, str, str, str, int]:

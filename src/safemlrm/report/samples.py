@@ -76,7 +76,7 @@ def samples(records: Sequence[Record], total: int, judge: str, names: words.Name
                 attacks.index(names.name(record.condition)),
                 outcomes.index(word),
                 _facts(record),
-                tuple(_verdict(verdict, redact) for verdict in record.verdicts[:MOST_VERDICTS]),
+                tuple(_verdict(verdict, redact) for verdict in _telling(record)),
                 () if redact else _texts(record),
                 images,
                 note,
@@ -110,6 +110,10 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     if record.image_source != "none":
         facts.append(("Attack image", record.image_source))
     return tuple(facts)
+
+
+def _telling(record: Record) -> list[Verdict]:
+    return [verdict for verdict in record.verdicts if verdict.category != words.NOT_COVERED][:MOST_VERDICTS]
 
 
 def _verdict(verdict: Verdict, redact: bool) -> tuple[str, str, str]:

@@ -6,11 +6,20 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from safemlrm.metrics.summary import Condition, Paired, Rate, Summary
-from safemlrm.metrics.text import p_text
 from safemlrm.report import words
 from safemlrm.report.figures import PlotRow, dot_plot
 from safemlrm.report.headline import is_keyword, judges
-from safemlrm.report.tables import Cell, Row, Table, difference_cell, rate_cell, table, unique, without_attack_first
+from safemlrm.report.tables import (
+    Cell,
+    Row,
+    Table,
+    difference_cell,
+    p_cell,
+    rate_cell,
+    table,
+    unique,
+    without_attack_first,
+)
 
 MOST_PANELS = 12
 MOST_SCENARIOS = 40
@@ -115,7 +124,7 @@ def _table(
         if len(models) == 2:
             found = pairs.get(where)
             cells.append(difference_cell(found.difference) if found else Cell(words.NOTHING))
-            cells.append(Cell(p_text(found.mcnemar_p) if found else words.NOTHING))
+            cells.append(p_cell(found.mcnemar_p) if found else Cell(words.NOTHING))
         rows.append(Row(tuple(cells), heading))
     head = (
         ("Scenario", "Base", "Reasoning model", "Reasoning tax", "McNemar p")

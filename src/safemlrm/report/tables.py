@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
 from safemlrm.metrics.summary import Condition, Difference, Rate
-from safemlrm.metrics.text import percent, points
+from safemlrm.metrics.text import p_text, percent, points
 from safemlrm.report import words
 from safemlrm.report.inert import line
 
@@ -68,6 +68,11 @@ def rate_cell(rate: Rate | None, *, strong: bool = False) -> Cell:
 def difference_cell(difference: Difference, *, strong: bool = False) -> Cell:
     """A difference in points with its interval."""
     return Cell(*words.halves(points(difference)), strong)
+
+
+def p_cell(p: float | None) -> Cell:
+    """A p value under a head that says what it is."""
+    return Cell(p_text(p).removeprefix("p = ").removeprefix("p "))
 
 
 def overall(condition: Condition) -> bool:

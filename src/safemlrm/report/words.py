@@ -9,6 +9,7 @@ from safemlrm.metrics.text import counts_text
 from safemlrm.report.inert import line
 
 NOTHING = "no data"
+NOT_COVERED = "not_covered"
 STATES = {"none": "no thought", "withheld": "thought withheld", "truncated": "thought cut short"}
 
 
