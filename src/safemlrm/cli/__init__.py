@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import logging
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +41,6 @@ class Group(typer.core.TyperGroup):
 app = typer.Typer(
     cls=Group,
     add_completion=False,
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="How safe is a multimodal reasoning model, and what did it lose by learning to reason?",
@@ -62,12 +63,15 @@ def main() -> None:
     """Entry point of `safemlrm`."""
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.addLevelName(logging.WARNING, "warning")
-    sys.exit(_exit_code())
+    for stream in (sys.stdout, sys.stderr):  # requests in any script must not break a terminal that knows only one
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_exit_code(sys.argv[1:] or ["--help"]))
 
 
-def _exit_code() -> int:
+def _exit_code(arguments: list[str]) -> int:
     try:
-        code = app(standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else DONE
     except SafeMLRMError as error:
         return _fail(str(error))
@@ -77,11 +81,15 @@ def _exit_code() -> int:
         return _fail(f"{complaint.format_message()} (see '{command} --help')")
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does
-        sys.stderr.close()
+    except BrokenPipeError:  # the reader of our output went away, as `head` does; nothing may be flushed to it at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:  # a file or folder that cannot be used; anything else is a fault of ours
+        if error.filename is None:
+            raise
+        return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
 
 
 def _fail(message: str) -> int:
-    print("error: " + " ".join(message.split("\n")), file=sys.stderr)
+    print("error: " + " ".join(message.splitlines()), file=sys.stderr)
     return USAGE

@@ -76,6 +76,21 @@ def outcome_code(run: Run) -> int:
     if outcome.stopped:
         print(f"stopped: {outcome.stopped}; the same command goes on where this stopped", file=sys.stderr)
     if outcome.failed or outcome.judge_failed:
+        for reason in _reasons(run):
+            print(reason, file=sys.stderr)
         told = f"{outcome.failed} questions without a response, {outcome.judge_failed} judgements without a verdict"
         print(f"incomplete: {told}; the same command tries them again", file=sys.stderr)
     return 1
+
+
+def _reasons(run: Run) -> list[str]:
+    """A line for each kind of error still open: how many, and the first one's message."""
+    from safemlrm.runs.tables import example_errors
+
+    lines = []
+    for error in example_errors(run.reader, run.tables, limit=5):
+        alike = {"model": error.model, "stage": error.stage, "kind": error.kind}
+        count = sum(row == alike for row in run.tables.errors.select(*alike).iter_rows(named=True))
+        message = " ".join(error.message.split())
+        lines.append(f"{error.stage} failed, {error.kind}, {count} times: {message[:300]}")
+    return lines

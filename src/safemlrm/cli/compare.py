@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from safemlrm.cli.common import Json, print_json, tell, terminal_width
-from safemlrm.cli.gate import FailIf, check_gate
+from safemlrm.cli.gate import FailIf, check_form, check_gate
 
 
 def compare(
@@ -23,6 +23,7 @@ def compare(
     from safemlrm import api
     from safemlrm.metrics.overview import overview
 
+    check_form(fail_if)
     runs = [api.open_run(path) for path in (run, other) if path is not None]
     summary = api.compare(runs, base, reasoning)
     if json:

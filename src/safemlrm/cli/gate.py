@@ -20,6 +20,16 @@ FIGURES = ("asr", "tax", "over_refusal", "refusal", "correct", "self_correction"
 _FORM = re.compile(r"\s*([\w-]+)\s*(>=|<=|>|<)\s*([0-9.]+)\s*(%?)\s*")
 
 
+def check_form(text: str | None) -> None:
+    """Refuse a condition that cannot be read, before anything is done for it.
+
+    Raises:
+        UsageError: it cannot be read; says how to write it.
+    """
+    if text is not None:
+        _read(text)
+
+
 def check_gate(text: str | None, summary: Summary) -> int:
     """3 if the condition holds for any model, condition and judge (answers, all scenarios), else 0; says where.
 

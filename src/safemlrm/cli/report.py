@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from safemlrm.cli.common import Json, print_json, tell
-from safemlrm.cli.gate import FailIf, check_gate
+from safemlrm.cli.gate import FailIf, check_form, check_gate
+from safemlrm.errors import UsageError
 
 
 def report(
@@ -21,6 +22,9 @@ def report(
     """Write a run's report: one HTML file that needs no network."""
     from safemlrm import api
 
+    check_form(fail_if)
+    if out is not None and out.is_dir():
+        raise UsageError(f"--out {out}: is a folder; give a file, e.g. --out {out / 'report.html'}")
     found = api.open_run(run)
     page = found.report(out, redact=redact)
     summary = found.summary()

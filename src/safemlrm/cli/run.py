@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from safemlrm.cli.common import Json, outcome_code, print_json, read_data, read_extra, tell, terminal_width
-from safemlrm.cli.gate import FailIf, check_gate
+from safemlrm.cli.gate import FailIf, check_form, check_gate
 from safemlrm.errors import UsageError
 
 Texts = list[str]
@@ -55,6 +55,7 @@ def run(
     """
     from safemlrm.runs.options import make_options, read_recipe
 
+    check_form(fail_if)
     given: dict[str, Any] = {
         "benchmark": benchmark,
         "attack": attack,

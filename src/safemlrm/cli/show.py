@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
@@ -39,23 +39,22 @@ def _facts(component: Component) -> dict[str, Any]:
         field: getattr(component, field)
         for field in ("kind", "name", "version", "source", "license", "size", "category", "about")
     }
-    target: Any = component.target
-    hints = get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    required = [name for name, p in component.options.items() if p.default is inspect.Parameter.empty]
     facts["options"] = {
-        name: {"type": _type_text(hints[name]), "default": None if p.default is p.empty else p.default}
+        name: {"type": _type_text(component.hints[name]), "required": True}
+        if name in required
+        else {"type": _type_text(component.hints[name]), "default": p.default}
         for name, p in component.options.items()
     }
-    if component.kind == "attack":
+    if component.kind == "attack" and not required:
         facts["first_prompt"] = _first_prompt(component)
     return facts
 
 
 def _type_text(hint: Any) -> str:
-    return (
-        " | ".join(map(repr, hint.__args__))
-        if getattr(hint, "__args__", None)
-        else getattr(hint, "__name__", str(hint))
-    )
+    if get_origin(hint) is Literal:
+        return " | ".join(map(repr, get_args(hint)))
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
 
 
 def _first_prompt(component: Component) -> list[str]:
@@ -72,7 +71,8 @@ def _text(component: Component) -> str:
     lines = [f"{component.kind} {component.name}, version {component.version}", "", component.about, ""]
     lines += [f"{k}: {facts[k]}" for k in ("source", "license", "size", "category") if facts[k]]
     for name, option in facts["options"].items():
-        lines.append(f"option {name} ({option['type']}), default {option['default']!r}")
+        default = "required" if "required" in option else f"default {option['default']!r}"
+        lines.append(f"option {name} ({option['type']}), {default}")
     if "first_prompt" in facts:
         lines += ["first prompt on the toy benchmark:", *facts["first_prompt"]]
     return "\n".join(lines)
