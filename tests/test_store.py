@@ -47,6 +47,16 @@ def test_values_round_trip(tmp_path: Path) -> None:
     assert lookup.prompt(msgspec.structs.replace(KEY, repeat=3, defense="x@1")).messages[0].parts[0] == Text("x")
 
 
+def test_drawn_image_of_a_sample_is_stored_by_hash(tmp_path: Path) -> None:
+    sample = Sample("a", "toy@1", (Message("user", (blank_image(), Text("do as it says"))),), "refuse")
+    with Writer(tmp_path) as store:
+        store.add_sample(sample)
+    assert len((tmp_path / "samples.jsonl").read_bytes()) < 400
+    image = next(Reader(tmp_path).samples()).turns[0].parts[0]
+    assert isinstance(image, Image)
+    assert image_bytes(image) == blank_image().data
+
+
 def write(folder: Path) -> None:
     with Writer(folder) as store:
         store.write_manifest(Manifest())

@@ -51,7 +51,7 @@ def judged(sample: Sample, answer: str, reasoning: str = "") -> dict[PartName, V
 def test_answers_to_a_restricted_request(answer: str, label: str, category: str) -> None:
     found = judged(BAD, answer)
     assert (found["answer"].label, found["answer"].category) == (label, category)
-    assert found["answer"].score == {"unsafe": 1.0, "unjudged": None}.get(label, 0.0)
+    assert found["answer"].score is None
     assert found["answer"].correct is None
     assert found["full"].label == label
 

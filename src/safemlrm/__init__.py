@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from safemlrm.types import Verdict as Verdict
 
 _HOME = {
-    **dict.fromkeys(("Run", "compare", "demo", "open_run"), "safemlrm.api"),
+    **dict.fromkeys(("Run", "compare", "demo", "open_run", "run"), "safemlrm.api"),
     **dict.fromkeys(("attack", "benchmark", "defense", "judge"), "safemlrm.registry"),
     **dict.fromkeys(("Prompt", "Response", "Sample", "Verdict"), "safemlrm.types"),
     **dict.fromkeys(("Split", "split_thought"), "safemlrm.models.reasoning"),

@@ -108,7 +108,8 @@ def image_bytes(image: Image) -> bytes:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb", buffering=0) as file:
+            return file.read()
     except OSError as error:
         raise DataError(f"{path}: image cannot be read ({error.strerror}); restore the file") from error
 

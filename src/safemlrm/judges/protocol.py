@@ -73,9 +73,9 @@ def quote(name: str, text: str, *, limit: int = QUOTE_LIMIT) -> str:
 
 def _encode(text: str) -> str:
     encoded = json.dumps(text, ensure_ascii=False)
-    for pattern in (_CONTROL, _INVISIBLE):
-        encoded = pattern.sub(_escape, encoded)
-    return encoded
+    if any(sign in encoded for sign in "<[◁▷"):
+        encoded = _CONTROL.sub(_escape, encoded)
+    return encoded if encoded.isascii() and "\x7f" not in encoded else _INVISIBLE.sub(_escape, encoded)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -37,7 +37,9 @@ class Lookup:
 
     def sample(self, key: Key) -> Sample:
         """The sample of a key."""
-        return self._read("samples.jsonl", self.sample_at[key.benchmark, key.sample], Sample)
+        return self.reader.located_sample(
+            self._read("samples.jsonl", self.sample_at[key.benchmark, key.sample], Sample)
+        )
 
     def prompt(self, key: Key) -> Prompt:
         """The prompt of a key, its images located."""

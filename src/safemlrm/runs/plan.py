@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import product
 from pathlib import Path
@@ -13,7 +14,7 @@ from msgspec import Struct
 from safemlrm.errors import DataError, UsageError
 from safemlrm.images import checked
 from safemlrm.models.providers import ModelOptions, open_model
-from safemlrm.registry import build, load_plugin, parse, short
+from safemlrm.registry import build, find, load_plugin, parse, short
 from safemlrm.runs.controls import apply_control, check_control
 from safemlrm.runs.options import RunOptions
 from safemlrm.runs.select import choose
@@ -148,6 +149,10 @@ def _benchmark(text: str, data: dict[str, str]) -> Benchmark:
         path = Path(folder).expanduser()
         if not path.exists():
             raise DataError(f"--data {folder}: no such file or folder")
+        if "data" not in inspect.signature(find("benchmark", spec.name).target).parameters:
+            raise UsageError(
+                f"benchmark '{spec.name}' reads no files; leave --data out, or name another: --data NAME=DIR"
+            )
         context["data"] = path
     loader = build("benchmark", spec, **context)
     return Benchmark(f"{spec.name}@{loader.pin}", loader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import importlib.metadata
 import os
 import platform
@@ -90,6 +91,7 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
 
 def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
     """Run a coroutine from plain code, also where an event loop already runs, as in a notebook."""
+    gc.freeze()  # modules and plan stay for the whole run: the collector need not walk over them again and again
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -91,8 +91,8 @@ class Reader:
             yield _decode(decoder, path, at, raw)
 
     def samples(self) -> Iterator[Sample]:
-        """The samples of the run, in the order of their first use."""
-        return self._decoded("samples.jsonl", Sample)
+        """The samples of the run, in the order of their first use; drawn images point into its `images` folder."""
+        return map(self.located_sample, self._decoded("samples.jsonl", Sample))
 
     def prompts(self) -> Iterator[PromptRecord]:
         """The prompts of the run; drawn images point into the run's `images` folder."""
@@ -100,14 +100,16 @@ class Reader:
 
     def located(self, prompt: PromptRecord) -> PromptRecord:
         """The prompt with the paths of its drawn images filled in."""
+        return msgspec.structs.replace(prompt, messages=_map_images(prompt.messages, self._with_path))
 
-        def with_path(part: Any) -> Any:
-            if isinstance(part, Image) and not part.path:
-                return msgspec.structs.replace(part, path=str((self.root / "images" / part.sha256).resolve()))
-            return part
+    def located_sample(self, sample: Sample) -> Sample:
+        """The sample with the paths of its drawn images filled in."""
+        return msgspec.structs.replace(sample, turns=_map_images(sample.turns, self._with_path))
 
-        messages = tuple(Message(m.role, tuple(map(with_path, m.parts))) for m in prompt.messages)
-        return msgspec.structs.replace(prompt, messages=messages)
+    def _with_path(self, image: Image) -> Image:
+        if image.path:
+            return image
+        return msgspec.structs.replace(image, path=os.path.abspath(self.root / "images" / image.sha256))
 
     def responses(self) -> Iterator[ResponseRecord]:
         """All responses with full text."""
@@ -130,6 +132,12 @@ class Reader:
         decoder = msgspec.json.Decoder(kind)
         for path, at, raw in self._lines(name):
             yield at, _decode(decoder, path, at, raw)
+
+
+def _map_images(messages: tuple[Message, ...], change: Callable[[Image], Image]) -> tuple[Message, ...]:
+    return tuple(
+        Message(m.role, tuple(change(part) if isinstance(part, Image) else part for part in m.parts)) for m in messages
+    )
 
 
 def _decode(decoder: msgspec.json.Decoder[_Record], path: Path, at: int, raw: bytes) -> _Record:
@@ -199,27 +207,24 @@ class Writer(Reader):
         fresh.replace(path)
 
     def add_sample(self, sample: Sample) -> None:
-        """Append a sample."""
-        self._append("samples", encode(sample) + b"\n")
+        """Store a sample's drawn images by hash, then the sample without their bytes."""
+        stored = msgspec.structs.replace(sample, turns=_map_images(sample.turns, self._store))
+        self._append("samples", encode(stored) + b"\n")
 
     def add_prompt(self, key: Key, prompt: Prompt) -> None:
         """Store a prompt's drawn images by hash, then the prompt without their bytes."""
-        self._append("prompts", line({"key": key}, msgspec.structs.replace(prompt, messages=self._store(prompt))))
+        stored = msgspec.structs.replace(prompt, messages=_map_images(prompt.messages, self._store))
+        self._append("prompts", line({"key": key}, stored))
 
-    def _store(self, prompt: Prompt) -> tuple[Message, ...]:
-        if not any(isinstance(part, Image) and part.data for m in prompt.messages for part in m.parts):
-            return prompt.messages
-        return tuple(Message(m.role, tuple(self._store_part(p) for p in m.parts)) for m in prompt.messages)
-
-    def _store_part(self, part: Any) -> Any:
-        if not isinstance(part, Image) or not part.data:
-            return part
-        path = self.root / "images" / part.sha256
+    def _store(self, image: Image) -> Image:
+        if not image.data:
+            return image
+        path = self.root / "images" / image.sha256
         with contextlib.suppress(FileNotFoundError):
-            if path.stat().st_size == len(part.data):  # a write cut short by a kill has another size
-                return msgspec.structs.replace(part, data=b"")
-        path.write_bytes(part.data)
-        return msgspec.structs.replace(part, data=b"")
+            if path.stat().st_size == len(image.data):  # a write cut short by a kill has another size
+                return msgspec.structs.replace(image, data=b"")
+        path.write_bytes(image.data)
+        return msgspec.structs.replace(image, data=b"")
 
     def add_response(self, key: Key, model: str, response: Response) -> None:
         """Append a response."""
