@@ -1,10 +1,9 @@
-"""What all tests share: no network beyond loopback, no leftover registrations, the shared material where there is any."""
+"""What all tests share: no network beyond loopback, patience, the shared material where there is any."""
 
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,7 @@ _connect = socket.socket.connect
 
 
 @pytest.fixture(autouse=True)
-def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any connection that would leave this machine fails the test."""
 
     def connect(self: socket.socket, address: Any) -> None:
@@ -37,7 +36,6 @@ def loopback_only(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect", connect)
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
-    yield
 
 
 @pytest.fixture
