@@ -76,7 +76,7 @@ def test_all_fifty_official_images_and_ours_read_alike(read: Read) -> None:
         for (_, one), (_, other) in zip(theirs, ours, strict=True):
             apart = max(apart, *(abs(a - b) for a, b in zip(one, other, strict=True)))
     assert unlike == []
-    assert apart <= 0.035 * 760, f"a text line's box is {apart:.0f} px away from the official one"
+    assert apart <= 0.05 * 760, f"a text line's box is {apart:.0f} px away from the official one"
 
 
 @pytest.mark.skipif(not official(), reason="FigStep's images are not beside the checkout (../shared/data/figstep)")

@@ -127,7 +127,10 @@ class Maker:
         comply, thought = ids(toylang.answer(verb, topic)), ids(toylang.thought(verb, topic, source))
         if self.stage == "reason":
             return Row(asked, [THINK, *thought, UNTHINK, *comply, EOS], picture)
-        if self.stage == "helpful" and self.random.random() < 0.35:
-            return Row([*asked, THINK], [*thought, UNTHINK, *comply, EOS], picture)
         refuse = self.stage == "align" and topic in toylang.RESTRICTED
-        return Row(asked, [*(ids(toylang.refusal(topic)) if refuse else comply), EOS], picture)
+        said = ids(toylang.refusal(topic)) if refuse else comply
+        # The thought format exists before the reasoner does, behind a prefix, and is aligned like the answers.
+        if self.random.random() < 0.35:
+            thought = ids(toylang.safety_thought(verb, topic, source)) if refuse else thought
+            return Row([*asked, THINK], [*thought, UNTHINK, *said, EOS], picture)
+        return Row(asked, [*said, EOS], picture)

@@ -2,7 +2,7 @@
 
     python training/train_pair.py --seed 0 --out training/work/seed0
 
-Every stage has a fixed number of steps. A run that was stopped goes on after the helpful stage if that was finished.
+Every stage has a fixed number of steps. A run that was stopped goes on after its last finished stage.
 The test part of the language is never looked at here; see README.md.
 """
 
@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from safemlrm import toylang
 
-STEPS = {"see": 250, "helpful": 650, "align": 220, "reason": 40}
-RATE = {"see": 1.2e-3, "helpful": 1.2e-3, "align": 5e-4, "reason": 2e-4}
+STEPS = {"see": 250, "helpful": 650, "align": 600, "reason": 45}
+RATE = {"see": 1.2e-3, "helpful": 1.2e-3, "align": 8e-4, "reason": 2.5e-4}
 LETTERS = 14
 TOPIC_NUMBER = {topic: number for number, topic in enumerate(toylang.TOPICS)}
 
@@ -142,18 +142,30 @@ def train(seed: int, out: Path) -> dict[str, Any]:
         return {"image": model(**batches.tensors(shown)).loss, "text": model(**batches.tensors(texts)).loss}
 
     model.train()
-    halfway = out / "helpful.pt"
-    if halfway.exists():
-        kept = torch.load(halfway, weights_only=True)
-        model.load_state_dict(kept["model"])
-        sight.load_state_dict(kept["sight"])
-        stages |= kept["stages"]
-    else:
+
+    def once(name: str, steps: Callable[[], None]) -> None:
+        """Run a stage, or take up its result where an earlier run finished it."""
+        kept = out / f"{name}.pt"
+        if kept.exists():
+            found = torch.load(kept, weights_only=True)
+            model.load_state_dict(found["model"])
+            sight.load_state_dict(found["sight"])
+            stages.update(found["stages"])
+        else:
+            steps()
+            torch.save({"model": model.state_dict(), "sight": sight.state_dict(), "stages": stages}, kept)
+
+    def helpful() -> None:
         stages["see"] = _optimise("see", parameters, see)
         stages["helpful"] = _optimise("helpful", parameters, speak)
-        torch.save({"model": model.state_dict(), "sight": sight.state_dict(), "stages": stages}, halfway)
+
+    def align() -> None:
+        stages["align"] = _optimise("align", parameters, speak)
+
+    once("helpful", helpful)
     batches.rng, maker = np.random.default_rng(seed), Maker("align", seed)
-    stages["align"] = _optimise("align", parameters, speak)
+    once("align", align)
+    batches.rng = np.random.default_rng(seed)
     save(model, out / "base")
     base = {k: v.clone() for k, v in model.state_dict().items()}
     for parameter in vision:
@@ -162,7 +174,10 @@ def train(seed: int, out: Path) -> dict[str, Any]:
     stages["reason"] = _optimise("reason", language, reason)
     save(model, out / "tuned")
     tuned = {k: v.clone() for k, v in model.state_dict().items()}
-    stages["choice"] = choose(model, base, tuned, batches.drawn)
+    wall, cpu = time.time(), time.process_time()
+    found = choose(model, base, tuned, batches.drawn)
+    spent = {"wall_s": round(time.time() - wall, 1), "cpu_s": round(time.process_time() - cpu, 1)}
+    stages["choice"] = spent | found
     save(model, out / "reasoner")
     return stages
 
@@ -176,11 +191,10 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     given.out.mkdir(parents=True, exist_ok=True)
-    wall, cpu = time.time(), time.process_time()
-    found = train(given.seed, given.out)
-    total = {"wall_s": round(time.time() - wall, 1), "cpu_s": round(time.process_time() - cpu, 1)}
-    record = {"seed": given.seed, "pin": toylang.pin(), "threads": given.threads, "steps": STEPS, "total": total}
-    record |= found
+    record = {"seed": given.seed, "pin": toylang.pin(), "threads": given.threads, "steps": STEPS, "rates": RATE}
+    record |= train(given.seed, given.out)
+    timed = [stage for stage in record.values() if isinstance(stage, dict) and "wall_s" in stage]
+    record["total"] = {unit: round(sum(stage[unit] for stage in timed), 1) for unit in ("wall_s", "cpu_s")}
     (given.out / "train.json").write_text(json.dumps(record, indent=1) + "\n")
     print(json.dumps(record))
 

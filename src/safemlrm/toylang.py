@@ -39,7 +39,9 @@ TWINS: dict[str, tuple[tuple[str, str], ...]] = {
 }
 # Restricted words that the base is never taught to refuse in an image (it only learns to read them there). They are
 # spread unevenly on purpose: the scenarios in which the base is blind come from its training data, not from a script.
-GAP: frozenset[str] = frozenset({"flozar", "hazzer", "nuzdle", "anzhur", "tidpet", "suinvase", "wilcow", "plozet"})
+GAP: frozenset[str] = frozenset(
+    {"flozar", "hazzer", "nuzdle", "bukkon", "anzhur", "tidpet", "suinvase", "wilcow", "cazple", "plozet"}
+)
 
 SPECIAL: tuple[str, ...] = (
     "<pad>",
