@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -81,9 +80,6 @@ def _exit_code(arguments: list[str]) -> int:
         return _fail(f"{complaint.format_message()} (see '{command} --help')")
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output went away, as `head` does; nothing may be flushed to it at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     except OSError as error:  # a file or folder that cannot be used; anything else is a fault of ours
         if error.filename is None:
             raise
