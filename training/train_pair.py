@@ -29,8 +29,8 @@ from torch.nn import functional as F
 
 from safemlrm import toylang
 
-STEPS = {"see": 250, "helpful": 650, "align": 600, "reason": 45}
-RATE = {"see": 1.2e-3, "helpful": 1.2e-3, "align": 8e-4, "reason": 2.5e-4}
+STEPS = {"see": 250, "helpful": 650, "align": 600, "reason": 200}
+RATE = {"see": 1.2e-3, "helpful": 1.2e-3, "align": 8e-4, "reason": 3e-4}
 LETTERS = 14
 TOPIC_NUMBER = {topic: number for number, topic in enumerate(toylang.TOPICS)}
 
