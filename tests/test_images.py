@@ -139,7 +139,7 @@ def test_the_type_comes_from_the_content_not_from_the_name(tmp_path: Path) -> No
 def test_a_data_uri_holds_the_file_unchanged(form: str, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(picture(form))
-    head, _, body = data_uri(checked(find_image(path))).partition(",")
+    head, _, body = data_uri(checked(find_image(path))).decode().partition(",")
     assert head == f"data:{FORMS[form]};base64"
     assert base64.b64decode(body, validate=True) == picture(form)
 

@@ -115,6 +115,6 @@ def _read(path: str) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def data_uri(image: Image) -> str:
-    """The image as a `data:` URI. Cached, so that one image sent to several models is read and encoded once."""
-    return f"data:{image.media};base64,{base64.b64encode(image_bytes(image)).decode('ascii')}"
+def data_uri(image: Image) -> bytes:
+    """The image as a `data:` URI in ASCII. Cached: one image sent to several models is read and encoded once."""
+    return b"data:%b;base64,%b" % (image.media.encode("ascii"), base64.b64encode(image_bytes(image)))

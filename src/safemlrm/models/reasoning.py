@@ -97,8 +97,8 @@ def _inner(raw: str) -> tuple[int, int]:
     end = len(raw.rstrip(BLANK))
     # In harmony replies an end token tells a closed thought from a cut one.
     tokens = () if "<|channel|>" in raw else TRAILING
-    while token := next((t for t in tokens if raw.endswith(t, 0, end)), None):
-        end -= len(token)
+    while raw.endswith(tokens, 0, end):
+        end -= len(next(token for token in tokens if raw.endswith(token, 0, end)))
         while end and raw[end - 1] in BLANK:
             end -= 1
     start = len(raw) - len(raw.lstrip(BLANK))

@@ -97,41 +97,47 @@ class Marked:
 
     def _weigh(self, found: re.Match[str]) -> Mark:
         name, role = _identify(found)
-        start, end = self._unwrap(found.start(), found.end(), role)
-        before, after = self._line_around(start, end)
+        bare = self._line_around(*found.span())
+        start, end = self._unwrap(*found.span(), role, *bare)
+        before, after = bare if (start, end) == found.span() else self._line_around(start, end)
         line_start = not before.strip(BLANK + "#>")
         own_line = line_start and not after.strip(BLANK)
         begins = line_start or before.rstrip(BLANK)[-1] in ".!?。！？…>▷]"
-        weight = self._weight(found, role, own_line, before)
+        weight = self._weight(found, role, own_line, before, bare)
         return Mark(start, end, name, role, own_line, line_start, begins, weight)
 
-    def _unwrap(self, start: int, end: int, role: Role) -> tuple[int, int]:
+    def _unwrap(self, start: int, end: int, role: Role, before: str, after: str) -> tuple[int, int]:
         """Take markdown around a mark into it: emphasis, back-ticks that fill the line, a heading's or quote's sign."""
-        before, after = self._line_around(start, end)
+        if before[-1:] in "*_`" or self.emphasised:
+            start, end, whole = self._unwrap_emphasis(start, end, role, before, after)
+            if whole:
+                return start, end
+            before = self._line_around(start, end)[0]
+        return (start if before.strip(BLANK + "#>") else start - len(before)), end
+
+    def _unwrap_emphasis(self, start: int, end: int, role: Role, before: str, after: str) -> tuple[int, int, bool]:
         for sign in ("***", "**", "*", "___", "__", "_", "`"):
             if before.endswith(sign) and after.startswith(sign):
                 outside = before[: -len(sign)], after[len(sign) :]
                 # An odd number of signs before it means that the sign before the mark ends an emphasis.
                 if outside[0].count(sign) % 2 == 0 and (sign != "`" or not "".join(outside).strip(BLANK)):
-                    start, end = start - len(sign), end + len(sign)
-                    break
+                    return start - len(sign), end + len(sign), False
             elif sign == "**" and self.emphasised and role in ("open", "close"):
                 # The whole thought is set in bold: **<think> ... </think>**
                 if role == "open" and before.strip(BLANK) == sign:
-                    return start - len(sign), end
+                    return start - len(sign), end, True
                 if role == "close" and after.startswith(sign) and after.count(sign) % 2:
-                    return start, end + len(sign)
-        lead = self._line_around(start, end)[0]
-        return (start if lead.strip(BLANK + "#>") else start - len(lead)), end
+                    return start, end + len(sign), True
+        return start, end, False
 
     def _line_around(self, start: int, end: int) -> tuple[str, str]:
         before = self.raw[max(self.start, start - _WINDOW) : start]
         after = self.raw[end : end + _WINDOW]
         return before[before.rfind("\n") + 1 :], after.partition("\n")[0]
 
-    def _weight(self, found: re.Match[str], role: Role, own_line: bool, indent: str) -> int:
+    def _weight(self, found: re.Match[str], role: Role, own_line: bool, indent: str, bare: tuple[str, str]) -> int:
         start, end = found.span()
-        before, after = self._line_around(start, end)
+        before, after = bare
         if not own_line:
             if before and after and QUOTES.get(before[-1]) == after[0] and _open_quote(before, before[-1]):
                 return 0

@@ -52,7 +52,7 @@ def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, Text):
         return {"type": "text", "text": part.text}
     # Base64 needs no escaping, so the URI is put between quotes and copied whole.
-    return {"type": "image_url", "image_url": {"url": msgspec.Raw(b'"%b"' % data_uri(part).encode("ascii"))}}
+    return {"type": "image_url", "image_url": {"url": msgspec.Raw(b'"%b"' % data_uri(part))}}
 
 
 def verdict_format(schema: Mapping[str, Any]) -> dict[str, Any]:
