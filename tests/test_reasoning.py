@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reasoning_cases import CASES, NO_TAGS
 from safemlrm.errors import UsageError
-from safemlrm.models.reasoning import FORMATS, Split, cuts, split_thought, with_finish, with_withheld
+from safemlrm.models.reasoning import FORMATS, Split, _assemble, cuts, split_thought, with_finish, with_withheld
 from safemlrm.models.reasoning_formats import ANSWER_TAGS, BLANK, PAIRS, STAGE_TAGS, THOUGHT_TAGS
 
 
@@ -219,6 +219,20 @@ _BUILDERS = {
     "piped": "<|think|>{t}<|/think|>{a}",
     "gemma": "<|channel>thought\n{t}<channel|>{a}",
 }
+
+
+_NEAR_A_TAG = st.lists(
+    st.sampled_from(
+        [*" \t\n.!?,;:*_#>'()aA", "the ", " tag", "tags ", "and ", "标签", "。", "“", "”", "**", "> ", "\u200b"]
+    )
+).map("".join)
+
+
+@settings(max_examples=500)
+@given(thought=_NEAR_A_TAG, answer=_NEAR_A_TAG)
+def test_the_short_way_comes_to_what_the_rules_come_to(thought: str, answer: str) -> None:
+    raw = f"<think>{thought}</think>{answer}"
+    assert split_thought(raw) == _assemble(raw, *cuts(raw))
 
 
 @pytest.mark.parametrize("name", _BUILDERS)

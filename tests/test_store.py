@@ -27,7 +27,7 @@ def test_values_round_trip(tmp_path: Path) -> None:
     prompt = Prompt((Message("user", (Text("x"), blank_image())),), image_source="drawn")
     sample = Sample("a", "toy@1", (Message("user", (Text("x"),)),), "refuse", "s", meta={"k": [1, {"z": None}]})
     with Writer(tmp_path) as store:
-        store.add_sample(sample)
+        store.add_samples([sample])
         store.add_prompt(KEY, prompt)
         store.add_response(KEY, "m@1", response)
         store.add_verdicts(KEY, "m@1", VERDICTS)
@@ -50,7 +50,7 @@ def test_values_round_trip(tmp_path: Path) -> None:
 def test_drawn_image_of_a_sample_is_stored_by_hash(tmp_path: Path) -> None:
     sample = Sample("a", "toy@1", (Message("user", (blank_image(), Text("do as it says"))),), "refuse")
     with Writer(tmp_path) as store:
-        store.add_sample(sample)
+        store.add_samples([sample])
     assert len((tmp_path / "samples.jsonl").read_bytes()) < 400
     image = next(Reader(tmp_path).samples()).turns[0].parts[0]
     assert isinstance(image, Image)
@@ -98,7 +98,7 @@ def test_same_judgement_twice_is_two_groups(tmp_path: Path) -> None:
 
 def test_start_that_failed_over_its_data_leaves_no_samples(tmp_path: Path) -> None:
     with Writer(tmp_path) as store:
-        store.add_sample(Sample("old", "toy@1", (), "refuse"))
+        store.add_samples([Sample("old", "toy@1", (), "refuse")])
     with Writer(tmp_path):
         assert list(Reader(tmp_path).samples()) == []
 

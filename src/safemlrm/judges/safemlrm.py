@@ -124,8 +124,9 @@ class SafeMLRM:
         outcome = await ask_until_read(
             ask, question, lambda reply: read_grades(reply, parts), retries=self.retries, schema=reply_schema(parts)
         )
-        words = "\n".join(p.text for m in question.messages for p in m.parts if isinstance(p, Text))
-        call = hashlib.sha256(f"{sample.benchmark}\n{sample.id}\n{words}".encode("utf-8", "replace")).hexdigest()[:16]
+        data = question.messages[-1].parts[0]
+        words = f"{sample.benchmark}\n{sample.id}\n{data.text if isinstance(data, Text) else ''}"
+        call = hashlib.sha256(words.encode("utf-8", "replace")).hexdigest()[:16]
         made = {part: self._verdict(part, outcome, call) for part in parts}
         made[parts[0]] = replace(made[parts[0]], usage=outcome.usage)
         return made

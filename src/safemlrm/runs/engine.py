@@ -69,10 +69,15 @@ class Engine:
             DataError: as `Plan.samples` does.
         """
         count = 0
-        for sample in self.plan.samples():
-            count += 1
-            if (sample.benchmark, sample.id) not in self.finished.samples:
-                self.store.add_sample(sample)
+
+        def new() -> Iterator[Sample]:
+            nonlocal count
+            for sample in self.plan.samples():
+                count += 1
+                if (sample.benchmark, sample.id) not in self.finished.samples:
+                    yield sample
+
+        self.store.add_samples(new())
         self.outcome.planned = count * self.plan.conditions
 
     async def run(self) -> Outcome:
@@ -142,7 +147,8 @@ class Engine:
         self.limits.success(question.model.spec.name)
         if await self.judge_all(key, name, question.sample, question.prompt, response):
             self.progress.finished()
-        self._stop_for(self._cost(question.model, question.prompt, response))
+        if self.limits.prices:
+            self._stop_for(self._cost(question.model, question.prompt, response))
 
     async def judge_all(self, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response) -> bool:
         """Let each judge that has not yet judged this response do so; whether all have now."""
@@ -166,7 +172,8 @@ class Engine:
         self.store.add_verdicts(key, name, verdicts)
         if model is not None:
             self.limits.success(model.spec.name)
-            self._stop_for(self._judge_cost(model, response, verdicts))
+            if self.limits.prices:
+                self._stop_for(self._judge_cost(model, response, verdicts))
         return True
 
     def _failed(self, record: ErrorRecord, model: Model | None, error: ModelError) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from safemlrm.runs.records import (
 from safemlrm.types import Image, Key, Message, Prompt, Response, Sample, Verdict
 
 SCHEMA = 1
+BLOCK = 256  # samples written at once
 _Record = TypeVar("_Record")
 
 
@@ -206,10 +207,16 @@ class Writer(Reader):
         fresh.write_bytes(msgspec.json.format(encode(manifest), indent=2) + b"\n")
         fresh.replace(path)
 
-    def add_sample(self, sample: Sample) -> None:
-        """Store a sample's drawn images by hash, then the sample without their bytes."""
-        stored = msgspec.structs.replace(sample, turns=_map_images(sample.turns, self._store))
-        self._append("samples", encode(stored) + b"\n")
+    def add_samples(self, samples: Iterable[Sample]) -> None:
+        """Store the samples' drawn images by hash, then the samples without their bytes, many in one write."""
+        lines: list[bytes] = []
+        for sample in samples:
+            stored = msgspec.structs.replace(sample, turns=_map_images(sample.turns, self._store))
+            lines.append(encode(stored) + b"\n")
+            if len(lines) == BLOCK:
+                self._append("samples", b"".join(lines))
+                lines.clear()
+        self._append("samples", b"".join(lines))
 
     def add_prompt(self, key: Key, prompt: Prompt) -> None:
         """Store a prompt's drawn images by hash, then the prompt without their bytes."""
