@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from safemlrm.metrics.summary import Difference, Mean, Rate
-from safemlrm.metrics.text import counts_text, mean_text, p_text, percent, points, ratio_text
+from safemlrm.metrics.text import counts_text, display_names, mean_text, p_text, percent, points, ratio_text
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_points(difference: Difference, text: str) -> None:
     ("ratio", "text"),
     [
         (Difference(3.4, 2.1, 15.6, "m"), "3.40 times (2.10 to 16)"),
-        (Difference(0.25, 0.0677, 0.9227, "m"), "0.25 times (0.0677 to 0.923)"),
-        (Difference(0.0, 0.0, 0.5, "m"), "0 times (0 to 0.5)"),
+        (Difference(0.25, 0.0677, 0.9227, "m"), "0.25 times (0.07 to 0.92)"),
+        (Difference(0.0, 0.0, 0.5, "m"), "0 times (0 to 0.50)"),
         (Difference(None, 2.1, None, "m"), "undefined (at least 2.10)"),
         (Difference(None, None, None, "m"), "undefined"),
     ],
@@ -69,3 +69,12 @@ def test_mean_and_counts() -> None:
     assert mean_text(Mean(None, 0)) == "0 of 0"
     assert counts_text({"unparsed": 1, "truncated": 3}) == "3 truncated, 1 unparsed"
     assert counts_text({}) == "none"
+
+
+def test_models_lose_their_version_only_where_that_is_clear() -> None:
+    assert display_names(["openai/a@1#12", "openai/b@1", "openai/b@1#34", "plain"]) == {
+        "openai/a@1#12": "openai/a",
+        "openai/b@1": "openai/b@1",
+        "openai/b@1#34": "openai/b@1#34",
+        "plain": "plain",
+    }

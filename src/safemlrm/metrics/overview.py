@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from safemlrm.metrics.summary import Condition, Judged, Paired, Summary, ThoughtAnswer
-from safemlrm.metrics.text import counts_text, p_text, percent, points
+from safemlrm.metrics.text import counts_text, display_names, p_text, percent, points
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +21,12 @@ def overview(summary: Summary, width: int = WIDTH) -> str:
 
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, emoji=False)
-    for table in [*_pairs(summary), *([] if summary.paired else _models(summary)), *_thoughts(summary)]:
+    names = display_names(cell.model for cell in summary.cells)
+    for table in [
+        *_pairs(summary, names),
+        *([] if summary.paired else _models(summary, names)),
+        *_thoughts(summary, names),
+    ]:
         console.print(table)
     text = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
     return text.strip("\n") or "no verdicts yet"
@@ -32,11 +37,6 @@ def condition_text(condition: Condition) -> str:
     names = [condition.benchmark, condition.attack, condition.defense, condition.control]
     bare = ["+".join(step.partition("@")[0] for step in name.split("+")) for name in names]
     return " / ".join(bare[:2] + [name for name in bare[2:] if name != "none"])
-
-
-def model_text(name: str) -> str:
-    """A model's name without version and hash of its options."""
-    return name.rpartition("@")[0] or name
 
 
 def figure_text(outcome: str, judge: str, keyword: bool) -> str:
@@ -54,14 +54,13 @@ def _table(title: str, *columns: str) -> Table:
     return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _pairs(summary: Summary) -> list[Table]:
+def _pairs(summary: Summary, names: dict[str, str]) -> list[Table]:
     keyword = {judged.judge for judged in summary.judged if judged.keyword}
     shown = [p for p in summary.paired if p.part == "answer" and not p.condition.scenario and p.n + p.unjudged]
     made = []
     for (base, reasoning, judge), group in groupby(shown, key=lambda p: (p.base, p.reasoning, p.judge)):
-        title = (
-            f"{model_text(base)} (base) against {model_text(reasoning)} (reasoning), judge {judge.partition('@')[0]}"
-        )
+        named = f"{names.get(base, base)} (base) against {names.get(reasoning, reasoning)} (reasoning)"
+        title = f"{named}, judge {judge.partition('@')[0]}"
         table = _table(title, "condition", "figure", "base", "reasoning", "difference", "McNemar", "pairs")
         for paired in group:
             table.add_row(*_pair_row(paired, judge in keyword))
@@ -81,20 +80,20 @@ def _pair_row(paired: Paired, keyword: bool) -> tuple[str, ...]:
     )
 
 
-def _models(summary: Summary) -> list[Table]:
+def _models(summary: Summary, names: dict[str, str]) -> list[Table]:
     table = _table(
         "Answers by model (95 % intervals)", "model", "condition", "judge", "ASR", "over-refusal", "unjudged"
     )
     for judged in summary.judged:
         if judged.part == "answer" and not judged.condition.scenario:
-            table.add_row(*_model_row(judged))
+            table.add_row(*_model_row(judged, names))
     return [table] if table.rows else []
 
 
-def _model_row(judged: Judged) -> tuple[str, ...]:
+def _model_row(judged: Judged, names: dict[str, str]) -> tuple[str, ...]:
     name = judged.judge.partition("@")[0]
     return (
-        model_text(judged.model),
+        names[judged.model],
         condition_text(judged.condition),
         f"{name} (keyword ASR)" if judged.keyword else name,
         percent(judged.asr),
@@ -103,7 +102,7 @@ def _model_row(judged: Judged) -> tuple[str, ...]:
     )
 
 
-def _thoughts(summary: Summary) -> list[Table]:
+def _thoughts(summary: Summary, names: dict[str, str]) -> list[Table]:
     table = _table(
         "Thought against answer on requests to refuse",
         *("model", "condition", "both unsafe", "self-corrected", "leaked", "both safe", "self-correction"),
@@ -111,10 +110,10 @@ def _thoughts(summary: Summary) -> list[Table]:
     for found in summary.thought_answer:
         judged = found.both_unsafe + found.self_corrected + found.leaked + found.both_safe
         if not found.condition.scenario and judged:
-            table.add_row(*_thought_row(found))
+            table.add_row(*_thought_row(found, names))
     return [table] if table.rows else []
 
 
-def _thought_row(found: ThoughtAnswer) -> tuple[str, ...]:
+def _thought_row(found: ThoughtAnswer, names: dict[str, str]) -> tuple[str, ...]:
     counts = (found.both_unsafe, found.self_corrected, found.leaked, found.both_safe)
-    return (model_text(found.model), condition_text(found.condition), *map(str, counts), percent(found.self_correction))
+    return (names[found.model], condition_text(found.condition), *map(str, counts), percent(found.self_correction))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from safemlrm.metrics.summary import Difference, Mean, Rate
 
 UNDEFINED = "undefined"
@@ -67,6 +69,14 @@ def counts_text(counts: dict[str, int]) -> str:
     return ", ".join(f"{n} {word}" for word, n in ranked) or "none"
 
 
+def display_names(names: Iterable[str]) -> dict[str, str]:
+    """Each model's name without version and hash of its options, where that still tells it from the others."""
+    stems: dict[str, set[str]] = {}
+    for name in names:
+        stems.setdefault(name.rpartition("@")[0] or name, set()).add(name)
+    return {name: stem if len(full) == 1 else name for stem, full in stems.items() for name in full}
+
+
 def _hundred(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
 
@@ -78,4 +88,4 @@ def _signed(fraction: float) -> str:
 
 
 def _times(ratio: float) -> str:
-    return f"{ratio:.3g}" if ratio < 0.995 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"
+    return f"{ratio:.1g}" if ratio < 0.095 else f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}"

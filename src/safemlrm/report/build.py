@@ -10,7 +10,9 @@ import polars as pl
 
 from safemlrm.metrics.summary import Condition, Summary
 from safemlrm.metrics.tables import KEY, Tables
+from safemlrm.registry import short
 from safemlrm.report.headline import judges
+from safemlrm.report.named import named
 from safemlrm.report.outcome import outcome
 from safemlrm.report.select import Row, stratify
 from safemlrm.report.view import ErrorCount, Picture, Record, ReportView
@@ -29,7 +31,7 @@ def build_view(reader: Reader, tables: Tables, summary: Summary, *, title: str =
     manifest = reader.manifest()
     rows, keys = _rows(tables, next(iter(judges(summary)), ""))
     chosen = [keys[i] for i in stratify(rows, LIMIT, int(manifest.options.get("seed", 0)))]
-    return ReportView(
+    view = ReportView(
         title=title or _title(manifest),
         summary=summary,
         records=_records(reader, tables, chosen),
@@ -39,6 +41,7 @@ def build_view(reader: Reader, tables: Tables, summary: Summary, *, title: str =
         notices=(*manifest.notes, *_incomplete(manifest, tables)),
         errors=tuple(_errors(reader, tables)),
     )
+    return named(view)
 
 
 def _rows(tables: Tables, judge: str) -> tuple[list[Row], list[tuple[Key, str]]]:
@@ -75,7 +78,7 @@ def _records(reader: Reader, tables: Tables, chosen: list[tuple[Key, str]]) -> t
     verdicts: dict[bytes, dict[tuple[str, str], VerdictRecord]] = {}
     for verdict in _wanted(reader.verdicts(), wanted):
         latest = verdicts.setdefault(identity(verdict.key, verdict.model), {})
-        latest[verdict.judge.name, verdict.part] = verdict
+        latest[short(verdict.judge), verdict.part] = verdict
     return tuple(
         _record(key, model, lookup, responses.get(name), errors.get(name), tuple(verdicts.get(name, {}).values()))
         for key, model in chosen
