@@ -282,6 +282,56 @@ def test_concurrency_bounds_all_requests_together(tmp_path: Path) -> None:
         assert 2 <= server.most_at_once <= 5
 
 
+FRAIL = """
+from safemlrm import Verdict, attack, defense, judge
+from safemlrm.types import Spec
+
+@attack("frail", version="1", source="a test", license="Apache-2.0")
+def frail(sample):
+    "Fails on one sample."
+    if sample.id == "q1":
+        raise KeyError("no such word")
+    from safemlrm.attacks.none import none
+    return none(sample)
+
+@defense("frail", version="1", source="a test", license="Apache-2.0")
+async def shy(prompt, ask):
+    "Fails on one reply."
+    response = await ask(prompt)
+    if "request 2" in response.answer:
+        raise ZeroDivisionError("nothing there")
+    return response
+
+@judge("frail", version="1", source="a test", license="Apache-2.0")
+class Frail:
+    "Fails on one reply."
+    needs_model = False
+    def __init__(self): self.spec = Spec("frail")
+    async def judge(self, sample, prompt, response, texts, ask):
+        if sample.id == "q3":
+            raise ValueError("cannot tell")
+        return [Verdict(self.spec, part, "safe") for part in texts]
+"""
+
+
+def test_bug_in_a_plugin_costs_one_question_and_not_the_run(tmp_path: Path) -> None:
+    (tmp_path / "frail.py").write_text(FRAIL)
+    frail = {"attack": "frail", "defense": "frail", "judge": "frail", "plugin": str(tmp_path / "frail.py")}
+    with serving(echo) as server:
+        run = sm.run(tmp_path / "run", model="openai/a", base_url=server.base_url, **local(tmp_path, 6), **frail)
+        assert len(server.seen) == 5
+    errors = {e["key"]["sample"]: e for e in lines(tmp_path / "run" / "errors-0.jsonl")}
+    assert {k: (e["stage"], e["kind"]) for k, e in errors.items()} == {
+        "q1": ("ask", "attack"),
+        "q2": ("ask", "component"),
+        "q3": ("judge", "component"),
+    }
+    assert "KeyError" in errors["q1"]["message"]
+    assert run.manifest.status == "incomplete"
+    assert sorted(run.responses["sample"]) == ["q0", "q3", "q4", "q5"]
+    assert run.report().stat().st_size > 10_000
+
+
 def test_plugin_judge_that_breaks_its_contract_is_one_line(tmp_path: Path) -> None:
     plugin = tmp_path / "bad.py"
     plugin.write_text(

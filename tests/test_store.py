@@ -44,7 +44,10 @@ def test_values_round_trip(tmp_path: Path) -> None:
     assert [e.kind for e in reader.errors()] == ["timeout"]
     lookup = Lookup(reader)
     assert lookup.sample(KEY) == sample
-    assert lookup.prompt(msgspec.structs.replace(KEY, repeat=3, defense="x@1")).messages[0].parts[0] == Text("x")
+    found = lookup.prompt(msgspec.structs.replace(KEY, repeat=3, defense="x@1"))
+    assert found is not None
+    assert found.messages[0].parts[0] == Text("x")
+    assert lookup.prompt(msgspec.structs.replace(KEY, attack="other@1")) is None
 
 
 def test_drawn_image_of_a_sample_is_stored_by_hash(tmp_path: Path) -> None:

@@ -97,15 +97,20 @@ def run(out: str | os.PathLike[str], *, quiet: bool = True, command: str = "", *
     Raises:
         UsageError, DataError, StoreError: before the first call.
     """
-    from safemlrm.runs.options import RunOptions
     from safemlrm.runs.session import execute
 
     values = {PLURALS.get(name, name): value for name, value in options.items()}
-    for name in values:
-        if name not in RunOptions.__struct_fields__:
-            raise UsageError(f"run() has no option '{name}'{nearest(name, RunOptions.__struct_fields__)}")
+    _check_names("run", values)
     folder = Path(out)
     return Run(folder, execute(make_options(values), folder, quiet=quiet, command=command))
+
+
+def _check_names(function: str, names: Iterable[str]) -> None:
+    from safemlrm.runs.options import RunOptions
+
+    for name in names:
+        if name not in RunOptions.__struct_fields__:
+            raise UsageError(f"{function}() has no option '{name}'{nearest(name, RunOptions.__struct_fields__)}")
 
 
 def open_run(path: str | os.PathLike[str]) -> Run:
@@ -125,8 +130,14 @@ def judge(
     """Judge the stored responses of a run; never generates. `options` are those of `run` that concern judging."""
     from safemlrm.runs.session import judge_again
 
+    _check_names("judge", options)
     folder = Path(path)
-    return Run(folder, judge_again(folder, list(judges), options, again=again, quiet=quiet))
+    return Run(
+        folder,
+        judge_again(
+            folder, list(judges), {k: v for k, v in options.items() if v is not None}, again=again, quiet=quiet
+        ),
+    )
 
 
 def compare(runs: list[Run], base: str | None = None, reasoning: str | None = None) -> Summary:

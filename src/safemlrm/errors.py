@@ -23,7 +23,8 @@ class ModelError(SafeMLRMError):
     """A model gave no reply. Recorded in the run's errors file, never turned into an answer.
 
     `kind` is a short stable word (`rate_limit`, `server`, `timeout`, `connection`, `malformed`, `auth`, `not_found`,
-    `bad_request`, `unsupported`, `other`); `status` the HTTP status, if there was one; `retryable` whether trying
+    `bad_request`, `context_length`, `unsupported`, `attack` and `component` for failures of an attack, defense or
+    judge itself, `other`); `status` the HTTP status, if there was one; `retryable` whether trying
     again can help; `retry_after` the seconds the server asked for, if it did.
     """
 

@@ -8,7 +8,8 @@ from safemlrm.types import Image, Prompt
 
 def plan_text(estimate: Estimate) -> str:
     """What would be asked, how much it is, and the first prompt in full."""
-    lines = [f"{estimate.samples} samples, {len(estimate.cells)} cells:"]
+    cells = len(estimate.cells)
+    lines = [f"{estimate.samples} samples, {cells} cell{'' if cells == 1 else 's'}:"]
     for cell in estimate.cells:
         where = f"{cell.benchmark} x {cell.attack} x {cell.defense} x {cell.control}"
         lines.append(f"  {cell.questions:>6} questions  {where}  to {cell.model}")

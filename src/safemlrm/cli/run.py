@@ -111,10 +111,10 @@ def _run(options: Any, folder: Path, fail_if: str | None, json: bool) -> int:
 def _dry_run(options: Any, json: bool) -> int:
     from safemlrm.cli.plan_text import plan_text
     from safemlrm.runs.estimate import estimate
+    from safemlrm.runs.options import settings_for
     from safemlrm.runs.plan import Plan
-    from safemlrm.settings import load_settings
 
-    found = estimate(Plan(options, load_settings()))
+    found = estimate(Plan(options, settings_for(options)))
     if json:
         print_json(found)
     else:

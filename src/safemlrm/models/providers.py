@@ -46,7 +46,8 @@ def open_model(text: str, options: ModelOptions, settings: Settings, servers: di
     provider, slash, name = text.partition("/")
     if not slash or not name or provider not in PROVIDERS:
         hint = nearest(provider, PROVIDERS)
-        raise UsageError(f"model '{text}': no provider '{provider}'{hint}; write one of: {', '.join(PROVIDERS)}/NAME")
+        known = ", ".join(f"{one}/NAME" for one in PROVIDERS)
+        raise UsageError(f"model '{text}': no provider '{provider}'{hint}; write one of: {known}")
     return _embedded(name, options) if provider == "embedded" else _openai(name, options, settings, servers)
 
 

@@ -105,8 +105,8 @@ def _record(
         key.sample,
         sample.expect,
         request=_request(sample.turns, prompt),
-        images=tuple(_pictures(prompt)),
-        image_source=prompt.image_source,
+        images=tuple(_pictures(prompt)) if prompt else (),
+        image_source=prompt.image_source if prompt else "none",
         verdicts=verdicts,
         repeat=key.repeat,
     )
@@ -117,9 +117,10 @@ def _record(
     return msgspec.structs.replace(record, **texts)
 
 
-def _request(turns: tuple[Message, ...], prompt: Prompt) -> str:
+def _request(turns: tuple[Message, ...], prompt: Prompt | None) -> str:
     """The benchmark's request and, where the attack words it otherwise, what was sent."""
-    asked, sent = _text(turns), _text(prompt.messages)
+    asked = _text(turns)
+    sent = _text(prompt.messages) if prompt else asked
     return asked if asked == sent else f"{asked}\n\nSent as:\n{sent}"
 
 

@@ -44,8 +44,11 @@ def write_report(view: ReportView, out: Path, *, redact: bool = False) -> Path:
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
-    part.write_text(page, encoding="utf-8", newline="\n")
-    part.replace(out)
+    try:
+        part.write_text(page, encoding="utf-8", newline="\n")
+        part.replace(out)
+    finally:
+        part.unlink(missing_ok=True)
     return out
 
 

@@ -42,7 +42,7 @@ async def ask_question(question: Question, seed: int) -> Response:
     Raises:
         ModelError: the model gave no reply.
     """
-    counted = _Counted(question.model, sampling_seed(seed, question.key))
+    counted = _Counted(question.target.model, sampling_seed(seed, question.key))
     response = await _defended(question.defense, counted)(question.prompt)
     if len(counted.calls) == 1 and counted.calls[0][0] is question.prompt:
         return response

@@ -15,14 +15,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from safemlrm.errors import ModelError, UsageError
+from safemlrm.errors import ModelError, SafeMLRMError, StoreError, UsageError
 from safemlrm.registry import short
 from safemlrm.runs.asking import ask_question
 from safemlrm.runs.finished import Finished
 from safemlrm.runs.judging import judge_response
-from safemlrm.runs.limits import Limits
+from safemlrm.runs.limits import Limits, weight
 from safemlrm.runs.lookup import Lookup
-from safemlrm.runs.plan import Plan, Question
+from safemlrm.runs.plan import Defense, Plan, Question, Target
 from safemlrm.runs.progress import Progress
 from safemlrm.runs.records import ErrorRecord, ResponseHead, ResponseRecord, identity
 from safemlrm.runs.store import Writer
@@ -118,16 +118,28 @@ class Engine:
         """A job for each question that lacks a response; prompts are made and stored as they are needed."""
         for sample in self.store.samples():
             for prompt_key, make in self.plan.prompts(sample):
-                prompt: Prompt | None = None
-                for key, defense, model in self.plan.keys(prompt_key):
-                    if self.finished.has_response(key, short(model.spec)):
-                        continue
-                    if prompt is None:
-                        prompt = self._stored(prompt_key, make())
-                    if prompt.prefill and not model.prefills:
-                        raise UsageError(f"{key.attack} begins the reply, which {short(model.spec)} does not take")
-                    question = Question(key, sample, prompt, defense, model)
+                left = [k for k in self.plan.keys(prompt_key) if not self.finished.has_response(k[0], k[2].name)]
+                prompt = self._prompt(prompt_key, make, left) if left else None
+                if prompt is None:
+                    continue
+                for key, defense, target in left:
+                    question = Question(key, sample, prompt, defense, target)
                     yield lambda question=question: self._ask(question)  # type: ignore[misc]
+
+    def _prompt(self, key: Key, make: Callable[[], Prompt], left: list[tuple[Key, Defense, Target]]) -> Prompt | None:
+        """The prompt that some questions share, stored; `None` where the attack failed, recorded for each of them."""
+        try:
+            prompt = make()
+        except Exception as error:  # an attack may be anyone's code, and one sample's failure is not the run's
+            failure = ModelError(f"attack {key.attack}: {type(error).__name__}: {error}", kind="attack")
+            for each, _, target in left:
+                self.outcome.failed += 1
+                self._failed(ErrorRecord(each, target.name, "ask", failure.kind, str(failure)), target.model, failure)
+            return None
+        for _, _, target in left:
+            if prompt.prefill and not target.model.prefills:
+                raise UsageError(f"{key.attack} begins the reply, which {target.name} does not take")
+        return self._stored(key, prompt)
 
     def _stored(self, key: Key, prompt: Prompt) -> Prompt:
         if identity(key) not in self.finished.prompts:
@@ -135,20 +147,21 @@ class Engine:
         return prompt
 
     async def _ask(self, question: Question) -> None:
-        key, name = question.key, short(question.model.spec)
+        key, name, model = question.key, question.target.name, question.target.model
         try:
             response = await ask_question(question, self.seed)
-        except ModelError as error:
+        except Exception as error:  # a defense may be anyone's code
+            failure = as_failure(error, f"defense {key.defense}")
             self.outcome.failed += 1
-            self._failed(ErrorRecord(key, name, "ask", error.kind, str(error), error.status), question.model, error)
+            self._failed(ErrorRecord(key, name, "ask", failure.kind, str(failure), failure.status), model, failure)
             return
         self.store.add_response(key, name, response)
         self.outcome.answered += 1
-        self.limits.success(question.model.spec.name)
+        self.limits.success(model.spec.name)
         if await self.judge_all(key, name, question.sample, question.prompt, response):
             self.progress.finished()
         if self.limits.prices:
-            self._stop_for(self._cost(question.model, question.prompt, response))
+            self._stop_for(self._cost(model, question.prompt, response))
 
     async def judge_all(self, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response) -> bool:
         """Let each judge that has not yet judged this response do so; whether all have now."""
@@ -164,10 +177,11 @@ class Engine:
         model = self.plan.judge_model if judge.needs_model else None
         try:
             verdicts = await judge_response(judge, model, key, sample, prompt, response, self.seed)
-        except ModelError as error:
+        except Exception as error:  # a judge may be anyone's code
+            failure = as_failure(error, f"judge {judge.spec.name}")
             self.outcome.judge_failed += 1
-            record = ErrorRecord(key, name, "judge", error.kind, str(error), error.status, judge.spec)
-            self._failed(record, model, error)
+            record = ErrorRecord(key, name, "judge", failure.kind, str(failure), failure.status, judge.spec)
+            self._failed(record, model, failure)
             return False
         self.store.add_verdicts(key, name, verdicts)
         if model is not None:
@@ -183,12 +197,12 @@ class Engine:
 
     def _cost(self, model: Model, prompt: Prompt, response: Response) -> str:
         parts = [part for m in prompt.messages for part in m.parts]
-        chars = sum(len(part.text) for part in parts if isinstance(part, Text))
+        chars = sum(weight(part.text) for part in parts if isinstance(part, Text))
         images = sum(isinstance(part, Image) for part in parts)
         name = model.spec.name
-        reasons = [self.limits.spend(name, call.usage, chars, len(call.text), images) for call in response.calls]
+        reasons = [self.limits.spend(name, call.usage, chars, weight(call.text), images) for call in response.calls]
         text = response.raw or response.answer
-        return next(filter(None, [*reasons, self.limits.spend(name, response.usage, chars, len(text), images)]), "")
+        return next(filter(None, [*reasons, self.limits.spend(name, response.usage, chars, weight(text), images)]), "")
 
     def _judge_cost(self, model: Model, response: Response, verdicts: list[Verdict]) -> str:
         """One cost per judge call: the verdicts of a joint call carry its usage once."""
@@ -198,6 +212,19 @@ class Engine:
 
     def _stop_for(self, reason: str) -> None:
         self.outcome.stopped = self.outcome.stopped or reason
+
+
+def as_failure(error: Exception, where: str) -> ModelError:
+    """What is recorded of an exception: a ModelError as it is, a component's own bug by its type and message.
+
+    Raises:
+        SafeMLRMError: the given one, where it is about the command, the data or the store and not about one question.
+    """
+    if isinstance(error, ModelError):
+        return error
+    if isinstance(error, SafeMLRMError):
+        raise error
+    return ModelError(f"{where}: {type(error).__name__}: {error}", kind="component")
 
 
 def judging_jobs(engine: Engine, unjudged: set[bytes]) -> Iterator[Job]:
@@ -218,6 +245,8 @@ def _unjudged(engine: Engine) -> Iterator[bytes]:
 
 async def _judge_stored(engine: Engine, lookup: Lookup, record: ResponseRecord) -> None:
     sample, prompt = lookup.sample(record.key), lookup.prompt(record.key)
+    if prompt is None:
+        raise StoreError(f"{engine.store.root}: prompts.jsonl lacks the prompt of a response; restore the file")
     if await engine.judge_all(record.key, record.model, sample, prompt, record):
         engine.progress.finished()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 
 from safemlrm.registry import short
-from safemlrm.runs.limits import bare, needed_prices, tokens
+from safemlrm.runs.limits import bare, needed_prices, tokens, weight
 from safemlrm.runs.plan import Plan
 from safemlrm.types import Image, Key, Message, Prompt, Text
 
@@ -120,7 +120,7 @@ def calls_of(params: dict[str, object]) -> int:
 def prompt_tokens(prompt: Prompt) -> int:
     """A rough size of a prompt in tokens."""
     parts = [part for m in prompt.messages for part in m.parts]
-    text = sum(len(part.text) for part in parts if isinstance(part, Text))
+    text = sum(weight(part.text) for part in parts if isinstance(part, Text))
     return tokens(text, sum(isinstance(part, Image) for part in parts))
 
 

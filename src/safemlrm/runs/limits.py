@@ -36,6 +36,11 @@ def tokens(chars: int, images: int = 0) -> int:
     return -(-chars // CHARS_PER_TOKEN) + images * IMAGE_TOKENS
 
 
+def weight(text: str) -> int:
+    """A text's length for `tokens`: a character outside ASCII is about a token of its own, as in Chinese."""
+    return len(text) if text.isascii() else sum(1 if c.isascii() else CHARS_PER_TOKEN for c in text)
+
+
 class Limits:
     """Decides after each error and each cost whether the run goes on."""
 

@@ -41,10 +41,10 @@ class Lookup:
             self._read("samples.jsonl", self.sample_at[key.benchmark, key.sample], Sample)
         )
 
-    def prompt(self, key: Key) -> Prompt:
-        """The prompt of a key, its images located."""
-        record = self._read("prompts.jsonl", self.prompt_at[identity(prompt_key(key))], PromptRecord)
-        return self.reader.located(record)
+    def prompt(self, key: Key) -> Prompt | None:
+        """The prompt of a key, its images located; `None` where the attack failed to make one."""
+        at = self.prompt_at.get(identity(prompt_key(key)))
+        return None if at is None else self.reader.located(self._read("prompts.jsonl", at, PromptRecord))
 
     def _read(self, name: str, at: int, kind: type[_Record]) -> _Record:
         path: Path = self.reader.root / name

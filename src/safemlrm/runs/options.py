@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Struct, field
 
 from safemlrm.errors import StoreError, UsageError
+from safemlrm.settings import Server, Settings, load_settings
 
 
 class RunOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +47,7 @@ class RunOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retries: int = 5
     max_errors: str | None = None
     max_cost: float | None = None
+    servers: dict[str, Server] = {}
 
     def __post_init__(self) -> None:
         if not self.benchmark:
@@ -98,8 +100,24 @@ def error_limit(text: str | None) -> tuple[int | None, float | None]:
     raise UsageError(f"--max-errors '{text}': give a number like 50, or a percentage like 5%")
 
 
+def settings_for(options: RunOptions) -> Settings:
+    """The user's settings with the servers that a recipe brings along."""
+    settings = load_settings()
+    return msgspec.structs.replace(settings, servers=settings.servers | options.servers)
+
+
 GROWING_LISTS = ("benchmark", "attack", "defense", "control", "model", "base", "judge")
-FREE = ("concurrency", "timeout", "retries", "max_errors", "max_cost", "base_url", "judge_base_url", "plugin")
+FREE = (
+    "concurrency",
+    "timeout",
+    "retries",
+    "max_errors",
+    "max_cost",
+    "base_url",
+    "judge_base_url",
+    "servers",
+    "plugin",
+)
 
 
 def check_resumable(old: dict[str, Any], new: RunOptions, root: Path) -> None:

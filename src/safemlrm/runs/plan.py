@@ -14,7 +14,7 @@ from msgspec import Struct
 from safemlrm.errors import DataError, UsageError
 from safemlrm.images import checked
 from safemlrm.models.providers import ModelOptions, open_model
-from safemlrm.registry import build, find, load_plugin, parse, short
+from safemlrm.registry import build, find, load_plugin, nearest, parse, short
 from safemlrm.runs.controls import apply_control, check_control
 from safemlrm.runs.options import RunOptions
 from safemlrm.runs.select import choose
@@ -49,6 +49,13 @@ class Defense(Struct, frozen=True):
     steps: tuple[Callable[[Prompt, Ask], Awaitable[Response]], ...]
 
 
+class Target(Struct, frozen=True):
+    """A model of the plan by the name it has in the run's files."""
+
+    name: str
+    model: Model
+
+
 class Question(Struct, frozen=True):
     """One question to one model: the key, the prompt, and what to defend it with."""
 
@@ -56,7 +63,7 @@ class Question(Struct, frozen=True):
     sample: Sample
     prompt: Prompt
     defense: Defense
-    model: Model
+    target: Target
 
 
 class Plan:
@@ -74,7 +81,11 @@ class Plan:
         self.judges, self.judge_model = make_judges(options, settings, servers)
         names = dict.fromkeys([*options.base, *options.model])
         self.models = {name: open_model(name, model_options(options), settings, servers) for name in names}
+        self.targets = [Target(short(model.spec), model) for model in self.models.values()]
         self.benchmarks = [_benchmark(text, options.data) for text in options.benchmark]
+        named = {text.partition(":")[0] for text in options.benchmark}
+        for name in options.data.keys() - named - {""}:
+            raise UsageError(f"--data {name}=...: benchmark '{name}' is not part of this run{nearest(name, named)}")
         _refuse_twins("benchmark", [b.name for b in self.benchmarks])
         _refuse_twins("attack", [a.name for a in self.attacks])
         _refuse_twins("judge", [short(j.spec) for j in self.judges])
@@ -115,12 +126,12 @@ class Plan:
             key = Key(sample.benchmark, sample.id, attack=attack.name, control=control)
             yield key, lambda attack=attack, control=control: make_prompt(attack, control, sample)  # type: ignore[misc]
 
-    def keys(self, prompt_key: Key) -> Iterator[tuple[Key, Defense, Model]]:
+    def keys(self, prompt_key: Key) -> Iterator[tuple[Key, Defense, Target]]:
         """The questions that share one prompt: each defense, repeat and model."""
         for defense, repeat in product(self.defenses, range(self.options.repeats)):
             key = msgspec.structs.replace(prompt_key, defense=defense.name, repeat=repeat)
-            for model in self.models.values():
-                yield key, defense, model
+            for target in self.targets:
+                yield key, defense, target
 
 
 def make_prompt(attack: Attack, control: str, sample: Sample) -> Prompt:

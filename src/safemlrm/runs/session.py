@@ -21,10 +21,10 @@ from safemlrm.errors import StoreError
 from safemlrm.registry import load_plugin, short
 from safemlrm.runs.engine import Engine, Outcome
 from safemlrm.runs.limits import Limits, needed_prices
-from safemlrm.runs.options import RunOptions, check_resumable
+from safemlrm.runs.options import RunOptions, check_resumable, make_options, settings_for
 from safemlrm.runs.plan import Plan, component_notes, make_judges
 from safemlrm.runs.store import Manifest, Reader, Writer
-from safemlrm.settings import Settings, load_settings
+from safemlrm.settings import Settings
 
 PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")
 
@@ -35,12 +35,11 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
     Raises:
         UsageError, DataError, StoreError: before the first call, with nothing already done lost.
     """
-    settings = load_settings()
+    settings = settings_for(options)
     prices = needed_prices(options, settings.prices)
     plan = Plan(options, settings)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.exists() and not (out / "manifest.json").exists() and any(_foreign(out)):
-        raise StoreError(f"{out}: is not empty and holds no run; choose another --out")
+    if out.exists() and not (out / "manifest.json").exists() and (not out.is_dir() or any(_foreign(out))):
+        raise StoreError(f"{out}: is there and holds no run; choose another --out")
     with Writer(out) as store:
         manifest = _manifest(plan, options, out, command)
         limits = Limits(options, prices)
@@ -71,11 +70,10 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
     """
     reader = Reader(out)
     before = msgspec.convert(reader.manifest().options, RunOptions)
-    given = {name: value for name, value in changes.items() if value is not None}
-    options = msgspec.structs.replace(before, judge=judges, **given)
+    options = make_options(msgspec.structs.asdict(before) | {"judge": judges} | changes)
     for plugin in options.plugin:
         load_plugin(plugin)
-    settings = load_settings()
+    settings = settings_for(options)
     made, model = make_judges(options, settings, {})
     plan = _JudgingPlan(options, settings, made, model)
     with Writer(out) as store:
@@ -107,7 +105,7 @@ class _JudgingPlan(Plan):
         self.options = options
         self.settings = settings
         self.attacks, self.defenses, self.controls, self.benchmarks = [], [], [], []
-        self.models = {}
+        self.models, self.targets = {}, []
         self.judges, self.judge_model = judges, judge_model
 
 
