@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 import safemlrm as sm
+from commands import safemlrm, serving
 from faulty_server import Fate, Seen, completion, reset, says, sends, status, torn
 from safemlrm import api
 from safemlrm.errors import StoreError, UsageError
 from safemlrm.models import openai
-from serving import echo, lines, requests_file, safemlrm, serving, text_of
+from whole_runs import echo, lines, requests_file, text_of
 
 VERDICT = {
     "reasoning": {"reason": "plans", "refusal": False, "score": 4, "aware": True},
@@ -129,9 +130,9 @@ def test_server_that_turns_us_down_stops_the_run_at_once(tmp_path: Path, number:
         given = ["run", "--benchmark", "local", "--data", str(data), "--model", "openai/m", "--concurrency", "4"]
         done = safemlrm(*given, "--base-url", server.base_url, "--out", str(tmp_path / "run"))
         assert len(server.seen) <= 8
-    assert done.returncode == 1
-    assert "check the key, the URL and the model's name" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.code == 1
+    assert "check the key, the URL and the model's name" in done.err
+    assert "Traceback" not in done.err
 
 
 def test_max_cost_counts_over_all_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from serving import JUDGE, command, echo, environment, lines, requests_file, safemlrm, serving
+from commands import environment, safemlrm, serving
+from whole_runs import JUDGE, command, echo, lines, requests_file
 
 KILLS = int(os.environ.get("SAFEMLRM_KILLS", "8"))
 SAMPLES = 150
@@ -34,7 +35,10 @@ def test_no_record_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
         killed = 0
         for _ in range(KILLS):
             process = subprocess.Popen(
-                command(*given), env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+                command(*given),
+                env=environment(PYTHONWARNINGS="error"),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
             )
             before = len(server.seen)
             deadline = time.monotonic() + 20
@@ -45,7 +49,7 @@ def test_no_record_is_lost_or_doubled_by_kills(tmp_path: Path) -> None:
             process.send_signal(signal.SIGKILL)
             process.wait()
         done = safemlrm(*given)
-        assert done.returncode == 0, done.stderr
+        assert done.code == 0, done.err
         asked = len(server.seen)
     assert killed >= KILLS // 2, "the kills came too late to test anything"
     planned = SAMPLES * 2 * 2
@@ -84,7 +88,9 @@ def prompt_identity(line: dict[str, Any]) -> tuple[str, ...]:
 def test_interrupt_ends_cleanly_and_resumes(tmp_path: Path) -> None:
     with serving(lambda seen: echo(seen, wait=0.02)) as server:
         given = arguments(tmp_path, server.base_url)
-        process = subprocess.Popen(command(*given), env=environment(), stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command(*given), env=environment(PYTHONWARNINGS="error"), stderr=subprocess.PIPE, text=True
+        )
         while len(server.seen) < 20:
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
@@ -92,7 +98,7 @@ def test_interrupt_ends_cleanly_and_resumes(tmp_path: Path) -> None:
         assert process.returncode == 130
         assert "the same command goes on" in told
         assert "Traceback" not in told
-        assert safemlrm(*given).returncode == 0
+        assert safemlrm(*given).code == 0
         assert len(server.seen) <= SAMPLES * 4 + CONCURRENCY
     check_whole(tmp_path / "run", SAMPLES * 4)
 
@@ -100,28 +106,28 @@ def test_interrupt_ends_cleanly_and_resumes(tmp_path: Path) -> None:
 def test_second_writer_is_kept_out(tmp_path: Path) -> None:
     with serving(lambda seen: echo(seen, wait=0.05)) as server:
         given = arguments(tmp_path, server.base_url)
-        process = subprocess.Popen(command(*given), env=environment(), stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(command(*given), env=environment(PYTHONWARNINGS="error"), stderr=subprocess.DEVNULL)
         while not server.seen:
             time.sleep(0.01)
         second = safemlrm(*given)
         process.kill()
         process.wait()
-    assert second.returncode == 2
-    assert second.stderr.strip().splitlines()[-1].startswith("error: ")
-    assert "another process is writing this run" in second.stderr
+    assert second.code == 2
+    assert second.err.strip().splitlines()[-1].startswith("error: ")
+    assert "another process is writing this run" in second.err
 
 
 def test_finished_run_asks_nothing_again(tmp_path: Path) -> None:
     with serving(echo) as server:
         given = arguments(tmp_path, server.base_url, "--limit", "10")
-        assert safemlrm(*given).returncode == 0
+        assert safemlrm(*given).code == 0
         asked = len(server.seen)
         assert asked == 40
-        assert safemlrm(*given).returncode == 0
+        assert safemlrm(*given).code == 0
         assert len(server.seen) == asked
         longer = [*given[:-1], "20"]
-        assert safemlrm(*longer).returncode == 0
+        assert safemlrm(*longer).code == 0
         assert len(server.seen) == 80
         changed = safemlrm(*longer, "--seed", "3")
-        assert changed.returncode == 2
-        assert "--seed 0, not 3" in changed.stderr
+        assert changed.code == 2
+        assert "--seed 0, not 3" in changed.err

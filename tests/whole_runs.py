@@ -1,21 +1,13 @@
-"""A loopback server in a thread of its own, and the command line in a process of its own, for tests of whole runs."""
+"""What tests of whole runs ask, what their server answers, and how they read the run's files."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faulty_server import Fate, FaultyServer, Seen, says
-
-ROOT = Path(__file__).parents[1]
+from faulty_server import Fate, Seen, says
 
 JUDGE = '''
 import asyncio
@@ -36,30 +28,6 @@ class SlowWords:
         await asyncio.sleep(0.005)
         return [Verdict(self.spec, part, "unsafe" if "zorp" in text else "safe") for part, text in texts.items()]
 '''
-
-
-@contextmanager
-def serving(script: Sequence[Fate] | Callable[[Seen], Fate] = ()) -> Iterator[FaultyServer]:
-    """A `FaultyServer` that runs until the block ends."""
-    server = FaultyServer(script)
-    loop = asyncio.new_event_loop()
-    started = threading.Event()
-    stopping = asyncio.Event()
-
-    async def serve() -> None:
-        async with server:
-            started.set()
-            await stopping.wait()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield server
-    finally:
-        loop.call_soon_threadsafe(stopping.set)
-        thread.join(10)
-        loop.close()
 
 
 def echo(seen: Seen, wait: float = 0.0) -> Fate:
@@ -93,18 +61,6 @@ def requests_file(path: Path, count: int) -> Path:
 def command(*arguments: str) -> list[str]:
     """The command line that runs `safemlrm` with these arguments."""
     return [sys.executable, "-m", "safemlrm", *arguments]
-
-
-def environment() -> dict[str, str]:
-    """The environment of a child process: this checkout's package first."""
-    return {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONWARNINGS": "error"}
-
-
-def safemlrm(*arguments: str, timeout: float = 60, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the command line to its end."""
-    return subprocess.run(
-        command(*arguments), capture_output=True, text=True, timeout=timeout, env=environment(), cwd=cwd, check=False
-    )
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
