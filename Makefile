@@ -20,9 +20,14 @@ test: $(VENV)/tests
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest
 
-# Trains the demonstration pair again: three seeds, about ten minutes each on two cores.
+# Trains, exports and measures the demonstration pair again: three seeds, see training/README.md.
+train: export PYTHONPATH = src:training
 train: $(VENV)/tests
-	cd training && for seed in 0 1 2; do ../$(BIN)/python train_pair.py --seed $$seed --out work/seed$$seed || exit 1; done
+	for seed in 0 1 2; do work=training/work/seed$$seed; \
+	  $(BIN)/python training/train_pair.py --seed $$seed --out $$work && \
+	  $(BIN)/python training/export.py --seed $$seed --model base --from $$work --out $$work/export/base && \
+	  $(BIN)/python training/export.py --seed $$seed --model reasoner --from $$work --out $$work/export/reasoner && \
+	  $(BIN)/python training/measure.py --seed $$seed --from $$work --out training/results/seed$$seed.json || exit 1; done
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -40,8 +40,8 @@ from safemlrm.cli.gate import FIGURES
 from safemlrm.metrics.summary import Cell, Judged, Paired, ThoughtAnswer
 from safemlrm.registry import short
 from safemlrm.runs.options import make_options, read_recipe
+from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, PromptRecord, ResponseRecord, VerdictRecord
-from safemlrm.runs.store import Manifest, Reader
 from safemlrm.settings import load_settings
 from safemlrm.types import Key, Sample
 

@@ -14,8 +14,9 @@ from safemlrm.errors import StoreError
 from safemlrm.images import drawn_image, image_bytes
 from safemlrm.runs.controls import blank_image
 from safemlrm.runs.lookup import Lookup
+from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, encode, identity
-from safemlrm.runs.store import Manifest, Reader, Writer
+from safemlrm.runs.store import Writer
 from safemlrm.types import Image, Key, Message, Prompt, Response, Sample, Spec, Text, Verdict
 
 KEY = Key("toy@1", "a")

@@ -13,7 +13,7 @@ from safemlrm.errors import UsageError
 from safemlrm.metrics.summary import Summary
 from safemlrm.registry import nearest
 from safemlrm.runs.options import make_options
-from safemlrm.runs.store import Manifest, Reader
+from safemlrm.runs.reader import Manifest, Reader
 
 if TYPE_CHECKING:
     import polars as pl

@@ -17,8 +17,8 @@ from safemlrm.report.outcome import outcome
 from safemlrm.report.select import Row, stratify
 from safemlrm.report.view import ErrorCount, Picture, Record, ReportView
 from safemlrm.runs.lookup import Lookup
+from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, ResponseRecord, VerdictRecord, identity
-from safemlrm.runs.store import Manifest, Reader
 from safemlrm.runs.tables import example_errors
 from safemlrm.types import Image, Key, Message, Prompt, Text
 

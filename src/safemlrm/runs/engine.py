@@ -7,9 +7,7 @@ does not grow with the run. A worker judges a response right after it has stored
 from __future__ import annotations
 
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine, Iterator
 from itertools import chain
 from typing import Any
 
@@ -18,15 +16,17 @@ from msgspec import Struct
 from safemlrm.errors import ModelError, SafeMLRMError, StoreError, UsageError
 from safemlrm.registry import short
 from safemlrm.runs.asking import ask_question
+from safemlrm.runs.costs import judging_cost, response_cost
 from safemlrm.runs.finished import Finished
+from safemlrm.runs.interrupts import interruptible
 from safemlrm.runs.judging import judge_response
-from safemlrm.runs.limits import Limits, weight
+from safemlrm.runs.limits import Limits
 from safemlrm.runs.lookup import Lookup
 from safemlrm.runs.plan import Defense, Plan, Question, Target
 from safemlrm.runs.progress import Progress
 from safemlrm.runs.records import ErrorRecord, ResponseHead, ResponseRecord, identity
 from safemlrm.runs.store import Writer
-from safemlrm.types import Image, Judge, Key, Model, Prompt, Response, Sample, Text, Verdict
+from safemlrm.types import Judge, Key, Model, Prompt, Response, Sample
 
 
 class Outcome(Struct):
@@ -86,7 +86,7 @@ class Engine:
         done = min(len(self.finished.responses), self.outcome.planned) - len(unjudged)
         self.progress = Progress(self.outcome.planned, done, quiet=self.quiet)
         with self.progress:
-            async with _interruptible() as interrupted:
+            async with interruptible() as interrupted:
                 try:
                     await self._work(chain(judging_jobs(self, unjudged), self.asking_jobs()))
                 except asyncio.CancelledError:
@@ -161,7 +161,7 @@ class Engine:
         if await self.judge_all(key, name, question.sample, question.prompt, response):
             self.progress.finished()
         if self.limits.prices:
-            self._stop_for(self._cost(model, question.prompt, response))
+            self._stop_for(response_cost(self.limits, model.spec.name, question.prompt, response))
 
     async def judge_all(self, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response) -> bool:
         """Let each judge that has not yet judged this response do so; whether all have now."""
@@ -187,28 +187,13 @@ class Engine:
         if model is not None:
             self.limits.success(model.spec.name)
             if self.limits.prices:
-                self._stop_for(self._judge_cost(model, response, verdicts))
+                self._stop_for(judging_cost(self.limits, model.spec.name, response, verdicts))
         return True
 
     def _failed(self, record: ErrorRecord, model: Model | None, error: ModelError) -> None:
         self.store.add_error(record)
         self.progress.failed()
         self._stop_for(self.limits.error(model.spec.name if model else "", error))
-
-    def _cost(self, model: Model, prompt: Prompt, response: Response) -> str:
-        parts = [part for m in prompt.messages for part in m.parts]
-        chars = sum(weight(part.text) for part in parts if isinstance(part, Text))
-        images = sum(isinstance(part, Image) for part in parts)
-        name = model.spec.name
-        reasons = [self.limits.spend(name, call.usage, chars, weight(call.text), images) for call in response.calls]
-        text = response.raw or response.answer
-        return next(filter(None, [*reasons, self.limits.spend(name, response.usage, chars, weight(text), images)]), "")
-
-    def _judge_cost(self, model: Model, response: Response, verdicts: list[Verdict]) -> str:
-        """One cost per judge call: the verdicts of a joint call carry its usage once."""
-        calls = {verdict.call or str(index): verdict.usage for index, verdict in reversed([*enumerate(verdicts)])}
-        chars = 2 * (len(response.answer) + len(response.reasoning)) + 6000
-        return next(filter(None, [self.limits.spend(model.spec.name, u, chars, 400) for u in calls.values()]), "")
 
     def _stop_for(self, reason: str) -> None:
         self.outcome.stopped = self.outcome.stopped or reason
@@ -256,27 +241,3 @@ async def close_all(models: list[Model | None]) -> None:
     for model in models:
         if model is not None:
             await model.close()
-
-
-@asynccontextmanager
-async def _interruptible() -> AsyncIterator[Callable[[], bool]]:
-    """Turn SIGINT and SIGTERM into a cancellation of the current task; gives a function that says whether one came."""
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    came: list[int] = []
-
-    def on_signal(number: int) -> None:
-        came.append(number)
-        if task is not None:
-            task.cancel()
-
-    numbers: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
-    try:
-        for number in numbers:
-            loop.add_signal_handler(number, on_signal, number)
-    except (ValueError, RuntimeError, NotImplementedError):  # not the main thread, as in a notebook's worker
-        numbers = ()
-    try:
-        yield lambda: bool(came)
-    finally:
-        for number in numbers:
-            loop.remove_signal_handler(number)

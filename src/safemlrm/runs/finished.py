@@ -5,8 +5,8 @@ from __future__ import annotations
 from msgspec import Struct
 
 from safemlrm.registry import short
+from safemlrm.runs.reader import Reader
 from safemlrm.runs.records import ResponseHead, SampleHead, VerdictHead, identity
-from safemlrm.runs.store import Reader
 from safemlrm.types import Key
 
 

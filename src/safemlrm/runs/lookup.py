@@ -7,8 +7,8 @@ from typing import TypeVar
 
 import msgspec
 
+from safemlrm.runs.reader import Reader
 from safemlrm.runs.records import PromptRecord, SampleHead, identity
-from safemlrm.runs.store import Reader
 from safemlrm.types import Key, Prompt, Sample
 
 _Record = TypeVar("_Record")

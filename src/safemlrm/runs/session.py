@@ -23,7 +23,8 @@ from safemlrm.runs.engine import Engine, Outcome
 from safemlrm.runs.limits import Limits, needed_prices
 from safemlrm.runs.options import RunOptions, check_resumable, make_options, settings_for
 from safemlrm.runs.plan import Plan, component_notes, make_judges
-from safemlrm.runs.store import Manifest, Reader, Writer
+from safemlrm.runs.reader import Manifest, Reader
+from safemlrm.runs.store import Writer
 from safemlrm.settings import Settings
 
 PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")

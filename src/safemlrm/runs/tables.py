@@ -12,8 +12,8 @@ from msgspec import Struct
 from safemlrm.errors import UsageError
 from safemlrm.metrics.tables import KEY, SCHEMAS, TableName, Tables
 from safemlrm.registry import short
+from safemlrm.runs.reader import Reader
 from safemlrm.runs.records import ErrorRecord
-from safemlrm.runs.store import Reader
 from safemlrm.types import Key, Spec, Usage
 
 CHUNK = 50_000
