@@ -39,8 +39,10 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
     settings = settings_for(options)
     prices = needed_prices(options, settings.prices)
     plan = Plan(options, settings)
-    if out.exists() and not (out / "manifest.json").exists() and (not out.is_dir() or any(_foreign(out))):
-        raise StoreError(f"{out}: is there and holds no run; choose another --out")
+    if out.exists() and not out.is_dir():
+        raise StoreError(f"{out}: is a file; choose another --out")
+    if out.exists() and not (out / "manifest.json").exists() and any(_foreign(out)):
+        raise StoreError(f"{out}: is not empty and holds no run; choose another --out")
     with Writer(out) as store:
         manifest = _manifest(plan, options, out, command)
         limits = Limits(options, prices)
