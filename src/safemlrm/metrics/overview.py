@@ -51,32 +51,43 @@ def _table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    looks = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
+    return Table(*columns, title=title, title_justify="left", title_style="bold", **looks)  # type: ignore[arg-type]
 
 
 def _pairs(summary: Summary, names: dict[str, str]) -> list[Table]:
     keyword = {judged.judge for judged in summary.judged if judged.keyword}
     shown = [p for p in summary.paired if p.part == "answer" and not p.condition.scenario and p.n + p.unjudged]
+    shown.sort(key=lambda p: (p.base, p.reasoning, p.judge in keyword, p.judge, *_order(p.condition)))
+    judges = display_names(p.judge for p in shown)
     made = []
     for (base, reasoning, judge), group in groupby(shown, key=lambda p: (p.base, p.reasoning, p.judge)):
         named = f"{names.get(base, base)} (base) against {names.get(reasoning, reasoning)} (reasoning)"
-        title = f"{named}, judge {judge.partition('@')[0]}"
-        table = _table(title, "condition", "figure", "base", "reasoning", "difference", "McNemar", "pairs")
-        for paired in group:
-            table.add_row(*_pair_row(paired, judge in keyword))
+        rows = [_pair_row(paired, judge in keyword) for paired in group]
+        columns = ["condition", "figure", "base", "reasoning", "difference, points", "McNemar", "not paired"]
+        shown_columns = columns if any(row[-1] for row in rows) else columns[:-1]
+        table = _table(f"{named}, judge {judges[judge]}", *shown_columns)
+        for row in rows:
+            table.add_row(*row[: len(shown_columns)])
         made.append(table)
     return made
 
 
+def _order(condition: Condition) -> tuple[bool, Condition]:
+    """No attack comes first: it is what the attacks are compared with."""
+    return not condition.attack.startswith("none@"), condition
+
+
 def _pair_row(paired: Paired, keyword: bool) -> tuple[str, ...]:
+    left_out = paired.unjudged + paired.unmatched_base + paired.unmatched_reasoning
     return (
         condition_text(paired.condition),
         figure_text(paired.outcome, paired.judge, keyword),
         percent(paired.base_rate),
         percent(paired.reasoning_rate),
-        points(paired.difference),
+        points(paired.difference).replace(" points", "", 1),
         p_text(paired.mcnemar_p),
-        f"{paired.n}" + (f" (+{paired.unjudged} unjudged)" if paired.unjudged else ""),
+        str(left_out) if left_out else "",
     )
 
 
@@ -84,7 +95,7 @@ def _models(summary: Summary, names: dict[str, str]) -> list[Table]:
     table = _table(
         "Answers by model (95 % intervals)", "model", "condition", "judge", "ASR", "over-refusal", "unjudged"
     )
-    for judged in summary.judged:
+    for judged in sorted(summary.judged, key=lambda j: (j.keyword, j.judge, j.model, *_order(j.condition))):
         if judged.part == "answer" and not judged.condition.scenario:
             table.add_row(*_model_row(judged, names))
     return [table] if table.rows else []
@@ -107,7 +118,7 @@ def _thoughts(summary: Summary, names: dict[str, str]) -> list[Table]:
         "Thought against answer on requests to refuse",
         *("model", "condition", "both unsafe", "self-corrected", "leaked", "both safe", "self-correction"),
     )
-    for found in summary.thought_answer:
+    for found in sorted(summary.thought_answer, key=lambda t: (t.judge, t.model, *_order(t.condition))):
         judged = found.both_unsafe + found.self_corrected + found.leaked + found.both_safe
         if not found.condition.scenario and judged:
             table.add_row(*_thought_row(found, names))

@@ -1,0 +1,46 @@
+"""The terminal's tables: the same figures as the report, none lost, no attack before the attacks."""
+
+from __future__ import annotations
+
+from msgspec.structs import replace
+
+from report_fixtures import summary
+from safemlrm.metrics.overview import overview
+from safemlrm.metrics.summary import Summary
+from safemlrm.metrics.text import percent
+
+
+def rows(text: str, word: str) -> list[str]:
+    return [line for line in text.splitlines() if f" {word} " in line]
+
+
+def test_every_overall_figure_of_the_answers_has_its_row() -> None:
+    made = summary()
+    text = overview(made, width=200)
+    overall = [p for p in made.paired if p.part == "answer" and not p.condition.scenario]
+    assert overall
+    for paired in overall:
+        assert percent(paired.base_rate) in text
+        assert percent(paired.reasoning_rate) in text
+    attacks = [line.split("/")[1].split()[0] for line in rows(text, "ASR")]
+    assert attacks == sorted(attacks, key=lambda attack: attack != "none")
+    assert set(attacks) == {"none", "figstep"}
+
+
+def test_what_makes_no_pair_has_a_column_only_where_there_is_some() -> None:
+    made = summary()
+    clean = replace(
+        made, paired=tuple(replace(p, unjudged=0, unmatched_base=0, unmatched_reasoning=0) for p in made.paired)
+    )
+    assert "not paired" not in overview(clean, width=200)
+    torn = replace(clean, paired=(replace(clean.paired[0], unjudged=3, unmatched_base=4), *clean.paired[1:]))
+    assert "not paired" in overview(torn, width=200)
+
+
+def test_single_models_are_shown_where_there_is_no_pair() -> None:
+    alone = replace(summary(), paired=(), pairs=())
+    assert "Answers by model" in overview(alone, width=200)
+
+
+def test_nothing_judged_is_said() -> None:
+    assert overview(Summary()) == "no verdicts yet"
