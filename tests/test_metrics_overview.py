@@ -22,7 +22,8 @@ def test_every_overall_figure_of_the_answers_has_its_row() -> None:
     for paired in overall:
         assert percent(paired.base_rate) in text
         assert percent(paired.reasoning_rate) in text
-    attacks = [line.split("/")[1].split()[0] for line in rows(text, "ASR")]
+    first_judge = text.split(", judge ")[1]
+    attacks = [line.split("/")[1].split()[0] for line in rows(first_judge, "ASR")]
     assert attacks == sorted(attacks, key=lambda attack: attack != "none")
     assert set(attacks) == {"none", "figstep"}
 

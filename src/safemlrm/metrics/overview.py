@@ -116,7 +116,7 @@ def _model_row(judged: Judged, names: dict[str, str]) -> tuple[str, ...]:
 def _thoughts(summary: Summary, names: dict[str, str]) -> list[Table]:
     table = _table(
         "Thought against answer on requests to refuse",
-        *("model", "condition", "both unsafe", "self-corrected", "leaked", "both safe", "self-correction"),
+        *("model", "condition", "judge", "both unsafe", "self-corrected", "leaked", "both safe", "self-correction"),
     )
     for found in sorted(summary.thought_answer, key=lambda t: (t.judge, t.model, *_order(t.condition))):
         judged = found.both_unsafe + found.self_corrected + found.leaked + found.both_safe
@@ -127,4 +127,6 @@ def _thoughts(summary: Summary, names: dict[str, str]) -> list[Table]:
 
 def _thought_row(found: ThoughtAnswer, names: dict[str, str]) -> tuple[str, ...]:
     counts = (found.both_unsafe, found.self_corrected, found.leaked, found.both_safe)
-    return (names[found.model], condition_text(found.condition), *map(str, counts), percent(found.self_correction))
+    judge = found.judge.partition("@")[0]
+    where = (names[found.model], condition_text(found.condition), judge)
+    return (*where, *map(str, counts), percent(found.self_correction))
