@@ -117,6 +117,8 @@ class Engine:
     def asking_jobs(self) -> Iterator[Job]:
         """A job for each question that lacks a response; prompts are made and stored as they are needed."""
         for sample in self.store.samples():
+            if self.outcome.stopped:
+                return
             for prompt_key, make in self.plan.prompts(sample):
                 left = [k for k in self.plan.keys(prompt_key) if not self.finished.has_response(k[0], k[2].name)]
                 prompt = self._prompt(prompt_key, make, left) if left else None
