@@ -68,6 +68,10 @@ def test_a_field_of_its_own() -> None:
     assert split_thought("<answer>Yes.</answer>", native="Hm.") == Split("Hm.", "Yes.", "complete")
     thought = "A thought that is long enough to be no coincidence."
     assert split_thought(f"{thought}\n\nYes.", native=thought) == Split(thought, "Yes.", "complete")
+    assert split_thought("Hm.\n\nYes.", native="Hm.") == Split("Hm.", "Yes.", "complete")
+    assert split_thought("Hm", native="H") == Split("H", "Hm", "complete")
+    assert split_thought("Yes.", native="<think>\nHm.\n</think>") == Split("Hm.", "Yes.", "complete")
+    assert split_thought("<think>\n\n</think>\n\nYes.", native="Hm.") == Split("Hm.", "Yes.", "complete")
     assert split_thought("Use the <think> tag.", native="Hm.") == Split("Hm.", "Use the <think> tag.", "complete")
 
 

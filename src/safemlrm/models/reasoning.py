@@ -13,7 +13,8 @@ The rules, in the order in which they decide:
    within a sentence. Later ones do not extend it: what stands after the first is what a user is shown. Nested thoughts
    end at the outer closing tag. A thought that is never closed ends at an answer tag, or with the reply: truncated.
 5. A closing tag without an opening one means that the template opened the thought: all before it is thought.
-6. Tags in code, in quotation marks or spoken about ("the <think> tag") are text. So is all else that is not a mark.
+6. Tags in code, in quotation marks or brackets, around nothing ("in <think>...</think> tags") or spoken about ("the
+   <think> tag") are text. So is all else that is not a mark.
 7. `<answer>` and its like are removed around the answer. With no thought tag at all, text before a closed `<answer>` is
    the thought.
 8. A thought of length zero (`<think></think>`) is no thought: the state is `none`.
@@ -23,6 +24,8 @@ the edges of a piece. Several thoughts are joined by an empty line, and so are t
 """
 
 from __future__ import annotations
+
+import re
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -35,6 +38,10 @@ from safemlrm.models.reasoning_tags import cut_tags
 from safemlrm.types import Finish, State
 
 __all__ = ["FORMATS", "Cut", "Split", "cuts", "split_thought", "with_finish", "with_withheld"]
+
+
+# A server may leave the tags in the thought's own field.
+_EDGE_TAGS = re.compile(r"\A\s*<think(?:ing)?>|</think(?:ing)?>\s*\Z", re.IGNORECASE)
 
 
 class Split(Struct, frozen=True):
@@ -61,7 +68,7 @@ def split_thought(raw: str, *, native: str | None = None, format: str | None = N
         raise UsageError(f"unknown thought format '{format}'; known: {', '.join(FORMATS)}")
     inline = _plain(raw) if format in (None, "tags") else None
     inline = inline or _assemble(raw, *cuts(raw, format=format, opened=opened and native is None))
-    thought = (native or "").strip(BLANK)
+    thought = _EDGE_TAGS.sub("", native or "").strip(BLANK)
     if not thought:
         return inline
     return _with_native(raw, thought, inline)
@@ -168,7 +175,9 @@ def _with_native(raw: str, thought: str, inline: Split) -> Split:
             return Split(reasoning, inline.answer, "truncated")
         return Split(reasoning, inline.answer, "complete" if inline.answer else "empty_answer")
     # Some servers send the thought twice: in its field, and bare at the head of the text.
-    answer = text[len(thought) :].strip(BLANK) if text.startswith(thought) and len(thought) > 40 else inline.answer
+    rest = text[len(thought) :]
+    twice = text.startswith(thought) and (len(thought) > 40 or rest.lstrip(" \t\r").startswith("\n"))
+    answer = rest.strip(BLANK) if twice else inline.answer
     return Split(thought, answer, "complete" if answer else "empty_answer")
 
 

@@ -68,9 +68,9 @@ MARK = re.compile(
 # format name: how the reply begins, what begins the answer, and what must be there too where the answer never begins
 PHRASES: dict[str, tuple[str, str, str]] = {
     "mulberry": (
-        r"#{1,6}[ ]?(?:image description|rationales?|let'?s think step by step|step 1)\b",
+        r"#{1,6}[ ]?\**(?:image description|rationales?|let['’]?s think step by step|step 1)\b",
         r"#{1,6}[ ]?\**the final answer is\**[ ]?[:：]?\**",
-        r"#{1,6}[ ]?(?:rationales?|let'?s think step by step)\b",
+        r"#{1,6}[ ]?\**(?:rationales?|let['’]?s think step by step)\b",
     ),
     "granite": (r"here(?:'s| is) my thought process:?", r"here(?:'s| is) my response:?", ""),
     "apriel": (r"here are my reasoning steps:?", r"\[BEGIN FINAL RESPONSE\]", ""),
@@ -84,6 +84,14 @@ TURNS = {
     for name, (_, turn, _) in PHRASES.items()
 }
 NEEDED = {name: re.compile(needed, re.IGNORECASE) for name, (_, _, needed) in PHRASES.items()}
+# What also begins the answer, where the needed is there and the usual words are not.
+LATE_TURNS = {
+    "mulberry": re.compile(
+        r"^[ \t]{0,8}(?:#{1,6}[ ]?)?\**(?:(?:so|thus|therefore),?[ ])?(?:the )?final answer(?: is)?\**[ ]?[:：]\**"
+        r"|^[ \t]{0,8}#{1,6}[ ]?\**final answer\**[ ]*$",
+        re.IGNORECASE | re.MULTILINE,
+    )
+}
 # In these the beginning is a mark; in the others it is a heading that belongs to the thought.
 PHRASE_MARKS = frozenset({"granite", "apriel", "huatuo"})
 # These decide only when named (QVQ): any model may write such a heading.
@@ -111,26 +119,45 @@ TRAILING = (
 # A tag that a sentence speaks about: "the <think> tag", "<think> and </think>", "使用<think>标签".
 SPOKEN_BEFORE = re.compile(
     r"(?:^|[\s(])(?:the|an?|tags?|tokens?|markers?|use|using|with|and|or|by|between|inside|within|called|named|write|put"
-    r"|like|add|emit|output|type|literal|closing|opening|missing|no|your|its?s|标签|标记)[ \t]+$"
-    r"|(?:标签|标记|使用|タグ)[ \t]*$",
+    r"|like|add|emits?|after|before|until|output|type|literal|closing|opening|missing|no|your|its?s|标签|标记)[ \t]+$"
+    r"|(?:标签|标记|使用|タグ|태그)[ \t]*$",
     re.IGNORECASE,
 )
 _WORDS = r"tags?|tokens?|markers?|elements?"
 SPOKEN_AFTER = re.compile(
-    rf"[ \t]+(?:{_WORDS})\b|[ \t]*(?:标签|标记|タグ|(?:and|or|和|与|或|と)[ \t]*[`\"'“「]?[<\[◁])"
+    rf"[ \t]+(?:{_WORDS})\b|[ \t]*(?:标签|标记|タグ|태그|(?:and|or|和|与|或|と)[ \t]*[`\"'“「]?[<\[◁])"
     r"|[ \t]+(?:is|are|means?|marks?|opens|starts|begins|ends|closes)\b[^.\n]{0,40}"
     rf"\b(?:{_WORDS}|thoughts?|reasoning)\b"
 )
+# A thought or an answer does not begin so, but a sentence goes on so after a tag: "until it emits </think>, then".
+GOES_ON = re.compile(r"[,;:?)](?!$)|\.(?![.\w])")
+# A pair of tags around nothing: "put it in <think> </think>", "<answer>...</answer>".
+EMPTY_AFTER = re.compile(r"[ \t]*(?:\.{3}|…)?[ \t]*<[ \t]*/")
+EMPTY_BEFORE = re.compile(r"[^\s.!?。！？…>▷\]][ \t]*<[a-z_]{2,20}>[ \t]*(?:\.{3}|…)?[ \t]*$", re.IGNORECASE)
 IN_SENTENCE = re.compile(r"[a-z,;] {1,2}[a-z]")
 FIRST = re.compile(f"[{re.escape(BLANK)}]*")
-QUOTES = {'"': '"', "'": "'", "“": "”", "‘": "’", "«": "»", "「": "」", "『": "』", "`": "`", "＂": "＂"}
+QUOTES = {
+    '"': '"',
+    "'": "'",
+    "“": "”",
+    "‘": "’",
+    "„": "“",
+    "«": "»",
+    "(": ")",
+    "（": "）",
+    "「": "」",
+    "『": "』",
+    "`": "`",
+    "＂": "＂",
+}
 FENCE = re.compile(r"^[ \t>]{0,20}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 
 # Closing marks as they may be cut off at the end of a reply.
 HALF_CLOSE = re.compile(
-    r"(?:<\\?/[a-z_:]{0,16}|◁/[a-z]{0,6}|\[/[A-Z]{0,6}|<\|end_[a-z_]{0,12}\|?|<\|END_[A-Z_]{0,10}\|?)$"
+    r"(?:<\\?/[A-Za-z_:]{0,16}|◁/[a-z]{0,6}|\[/[A-Z]{0,6}|<\|end_[a-z_]{0,12}\|?|<\|END_[A-Z_]{0,10}\|?)$"
 )
 HALF_OPEN = re.compile(r"<t(?:h(?:i(?:n(?:k(?:i(?:n(?:g)?)?)?)?)?)?)?$|◁t?h?i?n?k?$|\[TH?I?N?K?$")
+WHOLE_ANSWERS = ("<|begin_of_solution|>", "<|start_response|>", *sorted(f"<{name}>" for name in ANSWER_TAGS))
 WHOLE_CLOSES = (
     *("◁/think▷", "[/THINK]", "<|end_of_thought|>", "<|end_of_solution|>", "<|END_THINKING|>", "<|END_RESPONSE|>"),
     *sorted(f"</{name}>" for name in THOUGHT_TAGS | ANSWER_TAGS | STAGE_TAGS),

@@ -13,8 +13,11 @@ from safemlrm.models.reasoning_formats import (
     ANSWER_TAGS,
     BLANK,
     CLOSING,
+    EMPTY_AFTER,
+    EMPTY_BEFORE,
     FENCE,
     FIRST,
+    GOES_ON,
     HALF_CLOSE,
     IN_SENTENCE,
     MARK,
@@ -103,7 +106,7 @@ class Marked:
         line_start = not before.strip(BLANK + "#>")
         own_line = line_start and not after.strip(BLANK)
         begins = line_start or before.rstrip(BLANK)[-1] in ".!?。！？…>▷]"
-        weight = self._weight(found, role, own_line, before, bare)
+        weight = 1 if _around_nothing(role, begins, *bare) else self._weight(found, role, own_line, bare)
         return Mark(start, end, name, role, own_line, line_start, begins, weight)
 
     def _unwrap(self, start: int, end: int, role: Role, before: str, after: str) -> tuple[int, int]:
@@ -135,7 +138,7 @@ class Marked:
         after = self.raw[end : end + _WINDOW]
         return before[before.rfind("\n") + 1 :], after.partition("\n")[0]
 
-    def _weight(self, found: re.Match[str], role: Role, own_line: bool, indent: str, bare: tuple[str, str]) -> int:
+    def _weight(self, found: re.Match[str], role: Role, own_line: bool, bare: tuple[str, str]) -> int:
         start, end = found.span()
         before, after = bare
         if not own_line:
@@ -148,15 +151,25 @@ class Marked:
             fences_after = len(self._fence_starts) - bisect_left(self._fence_starts, end)
             return 1 if role in ("close", "inline") and fences_after % 2 == 0 else 0
         if own_line:
-            indented_code = role == "open" and indent.startswith(("    ", "\t"))
-            return 0 if indented_code else 3
+            return 1 if before.startswith(("    ", "\t")) else 3  # indented as code
         if before.count('"') % 2 and '"' in after:
             return 1
         if not after.strip(BLANK):
             return 3  # a sentence that speaks about a tag goes on after it
+        if role == "close" and after[0].isalnum() and after[0].isascii():
+            return 3  # no sentence goes on without a blank
         if SPOKEN_BEFORE.search(before[-40:]) or SPOKEN_AFTER.match(after[:120]):
             return 1
+        if role in ("open", "close") and GOES_ON.match(after):
+            return 1
         return 2 if IN_SENTENCE.fullmatch(before[-2:] + after[:2]) else 3
+
+
+def _around_nothing(role: Role, begins: bool, before: str, after: str) -> bool:
+    """Whether a pair of tags within a sentence holds nothing: a format that is spoken about."""
+    if role in ("open", "answer"):
+        return not begins and bool(EMPTY_AFTER.match(after))
+    return bool(EMPTY_BEFORE.search(before[-80:]))
 
 
 def _open_quote(text: str, quote: str) -> bool:
@@ -181,4 +194,5 @@ def half_close(raw: str, end: int) -> int:
     if not found:
         return end
     cut = found.group().replace("\\", "")
+    cut = cut.lower() if cut.startswith("</") else cut
     return found.start() if any(whole.startswith(cut) for whole in WHOLE_CLOSES) else end

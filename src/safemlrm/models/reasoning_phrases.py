@@ -9,6 +9,7 @@ from safemlrm.models.reasoning_formats import (
     HARMONY_HEADER,
     HEADS,
     HINT_ONLY,
+    LATE_TURNS,
     NEEDED,
     PHRASE_MARKS,
     TURNS,
@@ -17,6 +18,8 @@ from safemlrm.models.reasoning_marks import Cut, Kind, Marked
 
 _HALF_HEADER = re.compile(r"(?:<\|start\|?>?[^<]{0,40})?(?:<\|[a-z]{0,12}\|?>?[a-z]{0,12})?\s*$")
 _HANDED_OVER = re.compile(r"<\|end\|>\s{0,4}$")
+_BARE_FINAL = re.compile(r"assistant(?:commentary)?final(?=[^a-z]|$)")
+_BARE_HEADER = re.compile(r"assistant(?:analysis|commentary)(?=[^a-z])")
 _END_FINAL = "[END FINAL RESPONSE]"
 
 
@@ -25,14 +28,16 @@ def cut_harmony(raw: str, opened: bool, hinted: bool) -> tuple[list[Cut], bool] 
 
     `opened`: the template ended within the analysis channel.
     """
-    bare = re.match(r"(?:assistant)?analysis(?:(?=[A-Z\"'`*])|(?=\s))", raw)
-    if bare and (not raw[bare.end() : bare.end() + 1].isspace() or "assistantfinal" in raw):
+    bare = re.match(r"(?:assistant)?analysis|(?=assistantfinal[A-Z])", raw)
+    if bare and (re.compile("[A-Z\"'`*]").match(raw, bare.end()) or _BARE_FINAL.search(raw)):
         return _without_tokens(raw, bare.end())
     if "<|" not in raw:
         return None
     headers = list(HARMONY_HEADER.finditer(raw))
     begins = raw.startswith(("<|channel|>", "<|start|>assistant", "<|message|>"))
-    handed_over = any(_HANDED_OVER.search(raw, max(0, h.start() - 16), h.start()) for h in headers)
+    text = Marked(raw)  # an answer may show the format in a code block
+    shown = not (begins or opened) and all(text.in_fence(h.start()) for h in headers)
+    handed_over = not shown and any(_HANDED_OVER.search(raw, max(0, h.start() - 16), h.start()) for h in headers)
     if not (begins or handed_over or (hinted and headers)):
         return None
     pieces: list[Cut] = []
@@ -55,11 +60,15 @@ def cut_harmony(raw: str, opened: bool, hinted: bool) -> tuple[list[Cut], bool] 
 def _without_tokens(raw: str, start: int) -> tuple[list[Cut], bool]:
     """Channels decoded without special tokens: `analysisWe need ...assistantfinalThe answer`."""
     pieces = [Cut("edge", 0, start)]
-    turn = re.compile(r"assistant(?:commentary)?final(?=[^a-z]|$)").search(raw, start)
+    turn = _BARE_FINAL.search(raw, start)
+    end = turn.start() if turn else len(raw)
+    for header in _BARE_HEADER.finditer(raw, start, end):
+        pieces += [Cut("thought", start, header.start()), Cut("edge", header.start(), header.end())]
+        start = header.end()
+    pieces.append(Cut("thought", start, end))
     if not turn:
-        return [*pieces, Cut("thought", start, len(raw))], True
-    pieces += [Cut("thought", start, turn.start()), Cut("edge", turn.start(), turn.end())]
-    return [*pieces, Cut("answer", turn.end(), len(raw))], False
+        return pieces, True
+    return [*pieces, Cut("edge", end, turn.end()), Cut("answer", turn.end(), len(raw))], False
 
 
 def _without_half_header(raw: str, pieces: list[Cut]) -> list[Cut]:
@@ -78,7 +87,11 @@ def cut_phrases(raw: str, name: str, hinted: bool) -> tuple[list[Cut], bool] | N
     if not head and (not hinted or raw.startswith(("<", "◁", "[THINK]"))):
         return None  # a model that was told to use tags does not keep to its own format
     text = Marked(raw)
+    if any(m.role in ("open", "close") and m.weight == 3 and m.own_line for m in text.marks):
+        return None  # nor is a heading before a tagged thought a format
     turns = [m for m in TURNS[name].finditer(raw) if not text.in_fence(m.start())]
+    if not turns and name in LATE_TURNS and NEEDED[name].search(raw):
+        turns = [m for m in LATE_TURNS[name].finditer(raw) if not text.in_fence(m.start())][-1:]
     start = head.end() if head and name in PHRASE_MARKS else 0
     lead = [Cut("edge", 0, start)]
     if not turns:

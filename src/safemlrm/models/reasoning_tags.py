@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-from safemlrm.models.reasoning_formats import BLANK, HALF_OPEN, PLAIN_ANSWER_TAGS, STAGE_TAGS
+from safemlrm.models.reasoning_formats import BLANK, HALF_OPEN, PLAIN_ANSWER_TAGS, STAGE_TAGS, WHOLE_ANSWERS
 from safemlrm.models.reasoning_marks import Cut, Kind, Mark, Marked, half_close
 
 _FENCE_OPEN = re.compile(
-    r"(`{3,}|~{3,})[ \t]*(?:xml|text|plaintext|markdown|md|think|thinking)?[ \t]*\r?\n\s{0,8}(?=[<◁\[])"
+    r"(`{3,}|~{3,})(?:[ \t]*(?:xml|html|text|plaintext|markdown|md|think|thinking)?[ \t]*\r?\n\s{0,8})?(?=[<◁\[])"
+    r"|(`)(?=[<◁][^\s`]{1,24}\r?\n)"
 )
-_FENCE_CLOSE = re.compile(r"\s{0,8}(?:`{3,}|~{3,})[ \t]*(?:\r?\n|$)")
+_FENCE_CLOSE = re.compile(r"\s{0,8}(?:`+|~{3,})[ \t]*(?:\r?\n|$)")
 _BLANKS = re.compile(f"[{re.escape(BLANK)}]*")
 
 
@@ -59,8 +60,7 @@ class _Tags:
     def _read_marks(self) -> None:
         marks = [m for m in Marked(self.raw, self.at).marks if m.weight]
         first = marks[0] if marks else None
-        staged = first and first.name in STAGE_TAGS and self._blank(self.at, first.start)
-        if not (staged and any(m.name != marks[0].name for m in marks)):
+        if not (first and first.name in STAGE_TAGS and self._staged(first, marks)):
             marks = [m for m in marks if m.name not in STAGE_TAGS]
         self.marks = marks
         for index, mark in enumerate(marks):
@@ -70,6 +70,12 @@ class _Tags:
                 self.closers.setdefault((mark.name, weight), []).append(index)
                 if mark.role == "close":
                     self.closers.setdefault(("", weight), []).append(index)
+
+    def _staged(self, first: Mark, marks: list[Mark]) -> bool:
+        """Whether a stage tag is a mark: in capitals, as LLaVA-CoT writes it, or at the beginning with other marks."""
+        if self.raw[first.start : first.end].isupper():
+            return first.line_start
+        return self._blank(self.at, first.start) and any(m.name != first.name for m in marks)
 
     def _next(self, name: str, weight: int, after: int) -> int | None:
         return _first_after(self.closers.get((name, weight), []), after)
@@ -105,15 +111,17 @@ class _Tags:
         marks = Marked(inner).marks
         if not marks or marks[0].role != "open" or marks[0].start or marks[0].name in STAGE_TAGS:
             return
+        sign = fence[1] or fence[2]
         close = next((m for m in marks if m.role == "close" and m.name == marks[0].name), None)
         after = _FENCE_CLOSE.match(inner, close.end) if close else None
-        if close is None or not inner[after.end() if after else close.end :].strip(BLANK + "`~"):
+        shown = not inner[after.end() if after else close.end :].strip(BLANK + "`~") if close else sign in inner
+        if shown:
             return  # a code block with nothing after it shows the format, it does not use it
         self._cut("edge", fence.end())
-        if after:
+        if after and close:
             self.fence = Cut("mark", fence.end() + close.end, fence.end() + after.end())
-        elif self.raw.endswith(fence[1], self.at, self.end):
-            self.end -= len(fence[1])
+        elif self.raw.endswith(sign, self.at, self.end):
+            self.end -= len(sign)
 
     def _begin(self) -> int:
         """Take the thought that the reply begins with, if it does; the index of the mark to go on with."""
@@ -176,20 +184,27 @@ class _Tags:
             if mark.begins:
                 self._cut("thought", mark.start)
                 self._mark("mark", mark)
-        while inner and self._closed_again(closer):
+        while inner and (again := self._closed_again(closer)):
             if inner.pop().begins:
                 self._cut("thought", self.marks[closer].start)
                 self._mark("mark", self.marks[closer])
-            closer += 1
+            closer = again
         self._end_thought(self.marks[closer])
         if self.fence and self.at == self.fence.start:
             self._cut("mark", self.fence.end)
         return closer + 1
 
-    def _closed_again(self, closer: int) -> bool:
-        """Whether a nested thought ends here: the next mark closes too, and something is left for the answer."""
-        here, following = self.marks[closer], self.marks[closer + 1 : closer + 2]
-        return any(m.role == "close" and m.name == here.name and m.weight >= 2 and m.end < self.end for m in following)
+    def _closed_again(self, closer: int) -> int | None:
+        """The closing mark after this one, which so ends but a nested thought; something must be left for the answer.
+
+        An answer between tags may stand between the two: the nested thought was a format that was spoken about.
+        """
+        for index in range(closer + 1, len(self.marks)):
+            mark = self.marks[index]
+            if not mark.role.startswith("answer"):
+                closes = mark.role == "close" and mark.name == self.marks[closer].name and mark.weight >= 2
+                return index if closes and mark.end < self.end else None
+        return None
 
     def _never_closed(self, index: int) -> int:
         for later in range(index + 1, len(self.marks)):
@@ -198,6 +213,9 @@ class _Tags:
                 self._end_thought(mark)
                 self.answer_tag = mark.name
                 return later + 1
+            if mark.role == "open" and mark.weight >= 2 and mark.line_start:
+                self._cut("thought", mark.start)
+                self._mark("edge", mark)
         self.unclosed = True
         self._cut("thought", half_close(self.raw, self.end))
         self._cut("mark", self.end)
@@ -226,7 +244,7 @@ class _Tags:
         if mark.role == "open":
             if self.thoughts and mark.line_start and self._introduced(mark):
                 return self._example(index)
-            if self._opens(index) or (adjacent and mark.weight):
+            if self._opens(index) or (adjacent and (mark.weight >= 2 or mark.own_line)):
                 self._cut("answer", mark.start)
                 return self._thought(index)
         elif mark.role == "close":
@@ -270,16 +288,17 @@ class _Tags:
         if mark.role == "answer_end":
             last = mark.end >= self.end
             return (last and self.thoughts > 0) or (self.answer_tag == mark.name and mark.weight >= 2)
-        if adjacent or (self.at == 0 and self._blank(0, mark.start)):
-            return True
         closed = self._next(mark.name, 2, index) is not None
+        if adjacent or (self.at == 0 and self._blank(0, mark.start)):
+            return mark.weight >= 2 or closed
         return mark.weight >= 2 and self.thoughts > 0 and (closed or mark.begins)
 
     def _finish(self) -> None:
         """What is left is answer, but for a tag that was cut off."""
+        rest = self.raw[self.at : self.end].strip(BLANK) if self.end - self.at < 64 else ""
         if not self.pieces and HALF_OPEN.match(self.raw, 0, self.end):
             self.unclosed = True
-        else:
+        elif not (rest and self.thoughts and any(whole.startswith(rest.lower()) for whole in WHOLE_ANSWERS)):
             self._cut("answer", half_close(self.raw, self.end) if self.answer_tag else self.end)
         self._cut("mark", len(self.raw))
 
