@@ -28,7 +28,8 @@ _ACTS_EN = (
     r"|offer|answer|respond|discuss|engag|participat|continu|proceed|facilitat|encourag|promot|condon|instruct|advis"
     r"|guid(?:e|ing)|teach|suppl|draft|accommodat|entertain|endors|satisf|do (?:that|this|so|it)\b|be (?:part"
     r"|involved)"
-    r"|talk about|go along|carry out|complete (?:that|this|your)|follow (?:that|this|your)|work on (?:that|this)"
+    r"|talk about|go along|carry out|(?:complete|fill (?:in|out)) (?:that|this|these|the|your|any)"
+    r"|fill (?:it|them|those) in|follow (?:that|this|your)|work on (?:that|this)"
     r"|process (?:that|this|your)|identify (?:\w+ ){0,3}(?:person|people|individual|someone|who)"
     r"|(?:giv|explain|describ|list|outlin|show|tell|mak|design|develop|execut|suggest)\w*\b[^.]{0,60}"
     r"\b(?:that|this|how|instructions?|steps?|information|guidance|advice|details|content|request|such|these|those))"
@@ -68,16 +69,20 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         rf"\b(?:i|we) (?:do not|don't) have the (?:ability|capability|permission) to {_ACTS_EN}",
         r"\b(?:would be|is) (?:inappropriate|irresponsible|unethical|not appropriate|not ethical) (?:for me )?to "
         r"(?:provide|assist|help|offer|share|give|generate|create|answer|discuss|fulfil)",
+        r"\b(?:i|we)(?:'ll|'m going to| will| am going to)? (?:have to|must) pass on (?:this|that)",
         r"^(?:let's|let us|can we) (?:talk about|discuss) something else|^let's change the subject",
         r"\bit is not within my (?:programming|ethical|abilities|capabilities|guidelines)",
         rf"^(?:no[,.!]?|nope[,.!]?) (?:i|we) ?{_CANNOT_EN}|\bcount me out\b|\bi can neither (?:help|assist|provide)",
     ),
     "zh": (
-        r"(?:抱歉|对不起|對不起|很遗憾|很遺憾|不好意思|请原谅|請原諒|恕)[^。!?]{0,30}"
-        r"(?:无法|無法|不能|不可以|没办法|沒辦法|不便|不会|不會|难以|難以|拒绝|拒絕)(?!看|识别|識別|打开|打開|确定|確定|辨认|辨認)",
-        r"我(?:们|們)?(?:是?不(?:能|会|會|可以|便|应该|應該)|无法|無法|没办法|沒辦法|没有办法|拒绝|拒絕|无权|無權)[^。!?,;]{0,16}"
+        r"(?:抱歉|对不起|對不起|(?:很遗憾|很遺憾)(?=,我|,?[无無]法|[^。!?,]{0,8}我)|不好意思|请原谅|請原諒|恕)[^。!?]{0,30}"
+        r"(?:无法|無法|不能|不可以|没办法|沒辦法|没法|沒法|不便|不会|不會|难以|難以|拒绝|拒絕)(?!看|识别|識別|打开|打開|确定|確定|辨认|辨認)",
+        r"我(?:们|們)?(?:暂时|暫時|目前|现在|現在|恐怕|实在|實在|确实|確實)?(?:是?不(?:能|会|會|可以|便|应该|應該)|无法|無法|没办法|沒辦法|没有办法|没法|沒法|拒绝|拒絕|无权|無權)[^。!?,;]{0,16}"
         r"(?:提供|协助|協助|帮|幫|满足|滿足|回答|完成|支持|生成|给出|給出|参与|參與|继续|繼續|讨论|討論|执行|執行|处理|處理|配合|遵从|遵從"
-        r"|透露|编写|編寫|撰写|撰寫|创作|創作|制作|製作|回应|回應|告诉|告訴|教|解答|分享)",
+        r"|透露|编写|編寫|撰写|撰寫|创作|創作|制作|製作|回应|回應|告诉|告訴|教|解答|作答|分享)",
+        r"我(?:们|們)?(?:必须|必須|只能|不得不|需要|选择|選擇)(?:拒绝|拒絕|婉拒)",
+        r"我(?:不能|不会|不會|无法|無法)(?:这样|這樣|这么|這麼)?做(?:$|[,这這那])",
+        r"(?:请求|請求|要求)[^。!?,]{0,8}(?:无法|無法|不能)(?:被)?(?:满足|滿足|处理|處理|完成|回应|回應)",
         r"(?:作为|作為|身为|身為)[^。!?]{0,24}(?:无法|無法|不能|不会|不會|不可以)[^。!?]{0,16}"
         r"(?:提供|协助|協助|帮|幫|满足|滿足|回答|支持|生成|参与|參與|讨论|討論)",
         r"(?:帮|幫)不了(?:你|您|这|這)?|无可奉告|無可奉告|恕难从命|恕難從命",
@@ -93,7 +98,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "ko": (
         r"(?:죄송|미안|유감|안타깝)[^.]{0,60}(?:수 없|수는 없|않습니다|않겠습니다|못합니다|어렵습니다|불가능|없습니다)",
         r"(?:도와|도움|제공|답변|대답|응답|응할|지원|수행|안내|알려|협조|작성|생성)"
-        r"[^.]{0,16}(?:수 없|수는 없|않겠습니다|못합니다|드리기 어렵)",
+        r"[^.]{0,16}(?:수 없(?!다면|으면|을 때|는 경우)|수는 없|않겠습니다|못합니다|드리기 어렵)",
         r"거절(?:하겠|합니다|해야)|요청[^.]{0,16}(?:들어드릴|응할|따를) 수 ?없",
     ),
     "es": (
@@ -106,13 +111,14 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"(?:lo siento|disculp|lament|perdón|desafortunadamente)[^.!?]{0,40}\bno (?:puedo|podemos|podré|voy a"
         r"|me es posible)"
         r"(?! (?:ver|abrir|acceder|leer)\b)",
+        r"\b(?:lamento|siento)(?: mucho)? no poder\b",
         r"\b(?:debo|tengo que) (?:rechazar|declinar|negarme)",
     ),
     "fr": (
         r"\bje ne (?:peux|puis|pourrai|saurais|vais|dois|suis)(?: malheureusement)?(?: pas)?"
         r"(?: en mesure de| autorisé à| capable de)?(?: \w+){0,2}[ ']"
         r"(?:aider|assister|fournir|offrir|répondre|satisfaire|créer|générer|écrire|rédiger|participer"
-        r"|donner suite|soutenir|accéder à (?:cette|votre)|faire cela|continuer|partager|discuter)",
+        r"|compléter|remplir|donner suite|soutenir|accéder à (?:cette|votre)|faire cela|continuer|partager|discuter)",
         r"(?:désolé|navré|regrette|excuse|malheureusement)[^.!?]{0,50}\bje ne (?:peux|puis|pourrai|suis"
         r"|saurais)(?: pas)?"
         r"(?! (?:voir|ouvrir|lire|accéder à l'image))",
@@ -121,7 +127,9 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "de": (
         r"\bich (?:kann|werde|darf|möchte|könnte)\b[^.!?]{0,80}\b(?:nicht|keine?\w?)\b[^.!?]{0,80}"
         r"(?:helfen|unterstütz|bereitstell|anbiet|geben|erstell|liefer|beantwort|erfüll|nachkomm|schreiben"
-        r"|generier|mitwirk|diskutier|teilen)",
+        r"|generier|mitwirk|diskutier|teilen|vervollständig|ausfüll|ergänz)",
+        r"\b(?:dabei|damit|hierbei|da|hier) kann ich\b[^.!?]{0,40}\b(?:nicht|keine?\w?)\b[^.!?]{0,40}"
+        r"(?:helfen|unterstütz|behilflich|dienen)",
         r"(?:tut mir leid|entschuldig|bedaure|leider|verzeihung)[^.!?]{0,50}\bich\b[^.!?]{0,60}\b(?:nicht"
         r"|keine?\w?)\b(?! (?:sehen|öffnen|lesen))"
         r"[^.!?]{0,60}(?:kann|helfen|unterstütz|geben|bereitstell|nachkomm|beantwort|darf|möglich|tun)",
@@ -133,7 +141,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         r"\bnão (?:posso|podemos|consigo|poderei|vou|devo|estou autorizad[oa] a|sou capaz de"
         r"|me é possível)(?: \w+){0,2} "
         r"(?:ajud|auxili|fornec|oferec|cumpr|criar|gerar|escrev|respond|particip|atend|dar|compartilh"
-        r"|fazer (?:isso|isto)|apoi|continu|te ajud)",
+        r"|preench|complet|fazer (?:isso|isto)|apoi|continu|te ajud)",
         r"\bnão (?:posso|consigo) (?:ajud|auxili|fornec|atend)\w*",
         r"(?:desculp|sinto muito|lament|infelizmente)[^.!?]{0,40}\bnão (?:posso|podemos|consigo|poderei"
         r"|vou)(?! (?:ver|abrir|ler|acessar)\b)",
@@ -166,7 +174,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     ),
     "hi": (
         r"(?:क्षमा|माफ|खेद|सॉरी)[^।.!?]{0,100}(?:नहीं (?:\w+ )?(?:सकता|सकती|सकते)|असमर्थ|नहीं कर पा)",
-        r"(?:मदद|सहायता|जानकारी|प्रदान|उत्तर|जवाब|अनुरोध)[^।.!?]{0,40}(?:नहीं (?:\S+ )?(?:सकता|सकती|सकते)|असमर्थ)",
+        r"^(?!यदि|अगर)[^।.!?]{0,120}?(?:मदद|सहायता|जानकारी|प्रदान|उत्तर|जवाब|अनुरोध)"
+        r"[^।.!?]{0,40}(?:नहीं (?:\S+ )?(?:सकता|सकती|सकते)|असमर्थ)",
     ),
     "vi": (
         r"(?:xin lỗi|rất tiếc|thành thật xin lỗi)[^.!?]{0,60}(?:không thể|không được phép)(?! (?:nhìn|xem|mở|đọc))",
