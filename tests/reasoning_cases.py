@@ -49,6 +49,7 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     # repeated and nested
     "repeated": ("<think>a</think>b<think>c</think>d", "a\n\nc", "b\n\nd", "complete"),
     "repeated at once": ("<think>a</think><think>b</think>c", "a\n\nb", "c", "complete"),
+    "repeated on one line": ("<think>a</think> b c <think>d</think> e f", "a\n\nd", "b c\n\ne f", "complete"),
     "repeated on lines": ("<think>\na\n</think>\nb\n<think>\nc\n</think>\nd", "a\n\nc", "b\n\nd", "complete"),
     "second one cut": ("<think>\na\n</think>\nb\n<think>\nc", "a\n\nc", "b", "truncated"),
     "opened twice": ("<think>\n<think>\nHm.\n</think>\nYes.", "Hm.", "Yes.", "complete"),
@@ -126,6 +127,7 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     # a preamble
     "preamble": ("Sure.\n<think>\nHm.\n</think>\nYes.", "Hm.", "Sure.\n\nYes.", "complete"),
     "preamble, one line": ("Sure. <think>Hm.</think> Yes.", "Hm.", "Sure.\n\nYes.", "complete"),
+    "preamble on one line, cut": ("Let me think. <think>Hm", "Hm", "Let me think.", "truncated"),
     "preamble, cut": ("Sure.\n<think>Hm", "Hm", "Sure.", "truncated"),
     "preamble with colon": ("I will think:\n<think>\nHm.\n</think>\nYes.", "Hm.", "I will think:\n\nYes.", "complete"),
     "speaker": ("Assistant: <think>Hm.</think>Yes.", "Hm.", "Yes.", "complete"),
@@ -201,6 +203,11 @@ CASES: dict[str, tuple[str, str, str, str]] = {
     "each tag twice": ("<think><think>Hm.</think></think><answer><answer>B</answer></answer>", "Hm.", "B", "complete"),
     "answer in text": ("<think>Hm.</think>So: <answer>4</answer>.", "Hm.", "So: 4.", "complete"),
     "thought not closed": ("<think>Hm.\n<answer>Yes.</answer>", "Hm.", "Yes.", "complete"),
+    "thought not closed, no stop": ("<think>Hm <answer>Yes</answer>", "Hm", "Yes", "complete"),
+    "answer weighed in a cut thought": (
+        "<think>Then <answer>B</answer> would do? Let me",
+        *("Then <answer>B</answer> would do? Let me", "", "truncated"),
+    ),
     "answer within thought": (
         "<think>Hm. <answer>4</answer></think>",
         *("Hm. <answer>4</answer>", "", "empty_answer"),
@@ -297,7 +304,11 @@ CASES: dict[str, tuple[str, str, str, str]] = {
         *("Hm.", "Yes.", "complete"),
     ),
     "huatuo": ("## Thinking\n\nHm.\n\n## Final Response\n\nYes.", "Hm.", "Yes.", "complete"),
-    # a thought that speaks about tags
+    # a thought, or an answer, that speaks about tags
+    "fence next to the closing": (
+        "<think>Hm.</think>```\n<think>x</think>\n```",
+        *("Hm.", "```\n<think>x</think>\n```", "complete"),
+    ),
     "code span in thought": (
         "<think>\nUse `</think>` here.\n</think>\nYes.",
         "Use `</think>` here.",
@@ -351,6 +362,8 @@ NO_TAGS = {
     "tilde block": "Like this:\n~~~\n<think>\nx\n</think>\n~~~\nSee?",
     "block alone": "```xml\n<think>\nx\n</think>\n```",
     "code block in python": '```python\nprint("<think>")\nprint("</think>")\n```\nDone.',
+    "french quotes": "Il écrit « <think> » puis « </think> ».",
+    "double back-ticks": "Use ``<think>`` and ``</think>``.",
     "json": '{"answer": "<think> a </think> b"}',
     "json closing": '{"text": "a </think> b", "n": 1}',
     "list of names": "- `<think>`\n- `</think>`",

@@ -7,8 +7,8 @@ The rules, in the order in which they decide:
 2. `format` names how the model writes (see `FORMATS`); without it the harmony channels, then the phrases of Granite,
    Mulberry and others, and then tags are recognised, each only where the reply begins with them or closes them.
 3. An opening tag counts at the beginning of the reply, or after a speaker's label ("Assistant:"). Further on it
-   counts where it begins a line, or begins a sentence and is closed later. After a thought, a pair of tags on lines
-   that a colon introduces is an example.
+   counts where it begins a line or a sentence, and after a thought wherever it is closed later and no sentence goes on
+   around it. After a thought, a pair of tags on lines that a colon introduces is an example.
 4. A thought ends at the first closing tag of its name that is not quoted, preferring one that stands by itself to one
    within a sentence. Later ones do not extend it: what stands after the first is what a user is shown. Nested thoughts
    end at the outer closing tag. A thought that is never closed ends at an answer tag, or with the reply: truncated.

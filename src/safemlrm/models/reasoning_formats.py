@@ -134,7 +134,7 @@ GOES_ON = re.compile(r"[,;:?)](?!$)|\.(?![.\w])")
 # A pair of tags around nothing: "put it in <think> </think>", "<answer>...</answer>".
 EMPTY_AFTER = re.compile(r"[ \t]*(?:\.{3}|…)?[ \t]*<[ \t]*/")
 EMPTY_BEFORE = re.compile(r"[^\s.!?。！？…>▷\]][ \t]*<[a-z_]{2,20}>[ \t]*(?:\.{3}|…)?[ \t]*$", re.IGNORECASE)
-IN_SENTENCE = re.compile(r"[a-z,;] {1,2}[a-z]")
+IN_SENTENCE = re.compile(r"(?:[^\W\d_A-Z]|[,;]) {1,2}[^\W\d_A-Z]")
 FIRST = re.compile(f"[{re.escape(BLANK)}]*")
 QUOTES = {
     '"': '"',
@@ -150,7 +150,7 @@ QUOTES = {
     "`": "`",
     "＂": "＂",
 }
-FENCE = re.compile(r"^[ \t>]{0,20}(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
+FENCE = re.compile(r"(?:^[ \t>]{0,20}|(?<=>))(?P<fence>`{3,}|~{3,})(?P<info>[^`\n]*)$", re.MULTILINE)
 
 # Closing marks as they may be cut off at the end of a reply.
 HALF_CLOSE = re.compile(

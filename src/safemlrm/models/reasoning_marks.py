@@ -33,6 +33,7 @@ from safemlrm.models.reasoning_formats import (
 Kind = Literal["thought", "answer", "mark", "edge"]
 # How far the rest of a line is looked at around a mark: bounded, so that one endless line stays cheap.
 _WINDOW = 400
+_TICKS = re.compile("`+")
 
 
 class Cut(Struct, frozen=True):
@@ -144,7 +145,9 @@ class Marked:
         if not own_line:
             if before and after and QUOTES.get(before[-1]) == after[0] and _open_quote(before, before[-1]):
                 return 0
-            if before.count("`") % 2 and "`" in after:
+            if before.rstrip(BLANK).endswith("«"):
+                return 0
+            if _open_quote(before, "`") and "`" in after:
                 return 0 if before[-1] == "`" or after[0] == "`" else 1
         if self.in_fence(start):
             # A thought may leave a code block open; then the fences after its closing tag pair up among themselves.
@@ -174,6 +177,8 @@ def _around_nothing(role: Role, begins: bool, before: str, after: str) -> bool:
 
 def _open_quote(text: str, quote: str) -> bool:
     """Whether a text ends within quotation marks of this kind."""
+    if quote == "`":
+        return len(_TICKS.findall(text)) % 2 == 1
     other = QUOTES[quote]
     return bool(text.count(quote) % 2) if other == quote else text.count(quote) > text.count(other)
 

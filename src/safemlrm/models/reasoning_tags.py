@@ -209,7 +209,7 @@ class _Tags:
     def _never_closed(self, index: int) -> int:
         for later in range(index + 1, len(self.marks)):
             mark = self.marks[later]
-            if mark.role == "answer" and mark.weight >= 2 and mark.begins:
+            if mark.role == "answer" and mark.weight >= 2 and (mark.begins or self._ends_with(later)):
                 self._end_thought(mark)
                 self.answer_tag = mark.name
                 return later + 1
@@ -220,6 +220,11 @@ class _Tags:
         self._cut("thought", half_close(self.raw, self.end))
         self._cut("mark", self.end)
         return len(self.marks)
+
+    def _ends_with(self, index: int) -> bool:
+        """Whether the answer that `marks[index]` opens is closed by the end of the reply."""
+        closer = self._next(self.marks[index].name, 2, index)
+        return closer is not None and self.marks[closer].end >= self.end
 
     def _end_thought(self, mark: Mark) -> None:
         self.thoughts += 1
@@ -234,9 +239,9 @@ class _Tags:
         mark = self.marks[index]
         if mark.weight < 2:
             return False
-        touching = self.thoughts > 0 and self.raw[mark.start - 1] not in BLANK + "(`\"'“"
         closed = self._next(mark.name, 2, index) is not None
-        return (closed and (mark.begins or touching)) or mark.line_start
+        again = closed and self.thoughts > 0 and mark.weight == 3
+        return again or mark.line_start or (mark.begins and (closed or mark.weight == 3))
 
     def _outside(self, index: int) -> int:
         mark = self.marks[index]
