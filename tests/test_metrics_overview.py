@@ -43,5 +43,9 @@ def test_single_models_are_shown_where_there_is_no_pair() -> None:
     assert "Answers by model" in overview(alone, width=200)
 
 
+def test_printing_a_summary_shows_the_tables() -> None:
+    assert str(summary()) == overview(summary())
+
+
 def test_nothing_judged_is_said() -> None:
     assert overview(Summary()) == "no verdicts yet"

@@ -173,5 +173,12 @@ class Summary(Struct, frozen=True):
     pairs: tuple[tuple[str, str], ...] = ()
     confidence: float = 0.95
 
+    def __str__(self) -> str:
+        """The main figures as text tables; all of them are in the fields."""
+        from safemlrm.metrics.overview import overview
+
+        return overview(self)
+
+
 
 Outcome = Literal["asr", "asr@3", "asr@4", "asr@5", "over_refusal", "refusal", "correct"]
