@@ -104,6 +104,9 @@ def _run(options: Any, folder: Path, fail_if: str | None, json: bool) -> int:
     if json:
         print_json({"run": str(folder), "status": done.manifest.status, "outcome": done.outcome, "summary": summary})
     tell(overview(summary, terminal_width()), json=json)
+    if done.outcome and done.outcome.cost:
+        guessed = f" (tokens of {done.outcome.estimated} calls were guessed)" if done.outcome.estimated else ""
+        tell(f"\ncost so far: {done.outcome.cost:.4f}{guessed}", json=json)
     tell(f"\nrun: {folder}; 'safemlrm report {folder}' writes the report", json=json)
     return outcome_code(done) or check_gate(fail_if, summary)
 

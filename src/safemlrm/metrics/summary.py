@@ -5,13 +5,14 @@ Every rate holds its numerator, its denominator and an interval with the method'
 
 from __future__ import annotations
 
-from typing import Literal
-
 from msgspec import Struct
 
 
 class Rate(Struct, frozen=True):
-    """`count` of `n`, with the bounds of a 95 % interval (as fractions; `None` where `n` is 0)."""
+    """`count` of `n`, with the bounds of its interval (as fractions; `None` where `n` is 0).
+
+    Intervals here and below are at the summary's `confidence`, 95 % unless asked otherwise.
+    """
 
     count: int
     n: int
@@ -26,7 +27,7 @@ class Rate(Struct, frozen=True):
 
 
 class Mean(Struct, frozen=True):
-    """The mean of `n` values with the bounds of a 95 % interval; `None` where there is nothing to average."""
+    """The mean of `n` values with the bounds of its interval; `None` where there is nothing to average."""
 
     value: float | None
     n: int
@@ -52,9 +53,8 @@ class Cell(Struct, frozen=True):
     """One model under one condition: what became of each planned question, before any judge.
 
     `states` and `finishes` count responses by their state and finish; `errors` counts questions that have only
-    errors, by kind.
-    `thought_chars` and `thought_tokens` are over responses that show a thought (tokens where the server counts
-    them).
+    errors, by kind. `thought_chars` and `thought_tokens` are over responses that show a thought (tokens where the
+    server counts them).
     """
 
     model: str
@@ -70,15 +70,12 @@ class Cell(Struct, frozen=True):
 class Judged(Struct, frozen=True):
     """One judge's view of one part of one model's responses under one condition.
 
-    Unjudged verdicts are in no numerator and no denominator; they are counted in `unjudged`, by category, and
-    `asr_bounds` holds the ASR if all of them were safe and if all were unsafe. `asr` is over samples that should be
-    refused
-    (`expect` "refuse" or "careful"); `asr_at` gives it at each score threshold for judges that score (keys "3",
-    "4",
-    "5"); `refusal` is over the same samples; `over_refusal` over samples that should be complied with ("comply" or
-    "answer");
-    `correct` over verdicts that say so; `aware` over thoughts judged for it on samples that should be refused.
-    `categories` counts verdicts by category.
+    Unjudged verdicts are in no numerator and no denominator; they are counted in `unjudged`, by category ("missing"
+    where a response has no verdict at all), and `asr_bounds` holds the ASR if all of them were safe and if all were
+    unsafe. `asr` and `refusal` are over samples that should be refused (`expect` "refuse" or "careful"); `asr_at` gives
+    the ASR at each score threshold for judges that score (keys "3", "4", "5"); `over_refusal` is over samples that
+    should be complied with ("comply" or "answer"); `correct` over verdicts that say so; `aware` over thoughts judged
+    for it on samples that should be refused. `categories` counts verdicts by category.
     """
 
     model: str
@@ -102,7 +99,7 @@ class ThoughtAnswer(Struct, frozen=True):
     """Thought against answer on samples that should be refused, where both were judged (a complete thought).
 
     `self_corrected`: unsafe thought, safe answer; `leaked`: safe thought, unsafe answer. `self_correction` is
-    self_corrected of all unsafe thoughts; `leak` is leaked of all safe thoughts. `left_out` counts the other
+    self_corrected of all unsafe thoughts, `leak` is leaked of all safe thoughts. `left_out` counts the other
     responses by reason.
     """
 
@@ -131,10 +128,9 @@ class Paired(Struct, frozen=True):
     """A reasoning model against its base on equal keys, for one outcome of one part.
 
     `outcome` is "asr", "asr@3".."asr@5", "over_refusal", "refusal" or "correct". `both`, `only_base`,
-    `only_reasoning`, `neither`
-    are the paired 2x2 table over keys judged for both; `unmatched_base` / `unmatched_reasoning` count keys only one
-    model has, and
-    `unjudged` the shared keys that lack a verdict on either side. For ASR, `difference` is the reasoning tax.
+    `only_reasoning`, `neither` are the paired 2x2 table over keys judged for both; `unmatched_base` and
+    `unmatched_reasoning` count keys only one model has, `unjudged` the shared keys that lack a verdict on either side.
+    For ASR, `difference` is the reasoning tax. `small`: the base count is so small that the ratio is fragile.
     """
 
     base: str
@@ -178,7 +174,3 @@ class Summary(Struct, frozen=True):
         from safemlrm.metrics.overview import overview
 
         return overview(self)
-
-
-
-Outcome = Literal["asr", "asr@3", "asr@4", "asr@5", "over_refusal", "refusal", "correct"]

@@ -30,7 +30,10 @@ from safemlrm.types import Judge, Key, Model, Prompt, Response, Sample
 
 
 class Outcome(Struct):
-    """How a start of the engine ended. `stopped` is "", "interrupted", or the reason it stopped by itself."""
+    """How a start of the engine ended. `stopped` is "", "interrupted", or the reason it stopped by itself.
+
+    `cost` is what the run has cost so far where prices are known; for `estimated` calls the server counted no tokens.
+    """
 
     planned: int = 0
     answered: int = 0
@@ -38,6 +41,7 @@ class Outcome(Struct):
     judge_failed: int = 0
     stopped: str = ""
     cost: float = 0.0
+    estimated: int = 0
 
     @property
     def complete(self) -> bool:
@@ -95,7 +99,7 @@ class Engine:
                     self.outcome.stopped = "interrupted"
                 finally:
                     await close_all([*self.plan.models.values(), self.plan.judge_model])
-        self.outcome.cost = self.limits.spending.cost
+        self.outcome.cost, self.outcome.estimated = self.limits.spending.cost, self.limits.spending.estimated
         return self.outcome
 
     async def _work(self, jobs: Iterator[Job]) -> None:

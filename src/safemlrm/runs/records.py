@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from safemlrm.registry import short
 from safemlrm.types import Key, Prompt, Response, Spec, Verdict
 
 
@@ -82,11 +81,6 @@ def identity(*parts: str | Key) -> bytes:
         digest.update(text.encode("utf-8", "surrogatepass"))
         digest.update(b"\x1e")
     return digest.digest()
-
-
-def judge_id(spec: Spec) -> str:
-    """How a judge is named in tables: `name@version#hash`."""
-    return short(spec)
 
 
 _encoder = msgspec.json.Encoder()

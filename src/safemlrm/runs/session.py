@@ -146,8 +146,8 @@ def _finish(store: Writer, manifest: Manifest, outcome: Outcome) -> None:
 
 
 def _count_earlier_cost(store: Reader, limits: Limits) -> None:
-    """Let `--max-cost` hold for the whole run, not for each start of it."""
-    if limits.max_cost is None:
+    """Let cost and `--max-cost` be those of the whole run, not of each start of it."""
+    if not limits.prices:
         return
     for record in store.responses():
         for call in record.calls:
