@@ -45,7 +45,7 @@ def main() -> None:
     with Writer(Path(given.out)) as store:
         engine = Engine(plan, store, Limits(options, {}), quiet=True)
         engine.prepare()
-        run_to_end(engine.run())
+        run_to_end(engine)
     used, took = cpu() - startup, time.perf_counter() - wall
     figures = {
         "tool": "safemlrm",

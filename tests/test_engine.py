@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
+import signal
+import threading
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -266,8 +271,6 @@ def test_changed_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_runs_inside_a_running_event_loop(tmp_path: Path) -> None:
-    import asyncio
-
     async def notebook() -> int:
         return sm.run(tmp_path / "run", model="openai/a", base_url=server.base_url, **options).responses.height
 
@@ -281,6 +284,81 @@ def test_concurrency_bounds_all_requests_together(tmp_path: Path) -> None:
         options = local(tmp_path, 30) | {"concurrency": 5}
         sm.run(tmp_path / "run", model="openai/a", base="openai/b", base_url=server.base_url, **options)
         assert 2 <= server.most_at_once <= 5
+
+
+def test_rules_can_judge_a_run_whose_judge_asked_a_model(tmp_path: Path) -> None:
+    with serving(judging) as server:
+        judged = {"judge": "safemlrm", "judge_model": "openai/judge", "base_url": server.base_url}
+        sm.run(tmp_path / "run", model="openai/m", **local(tmp_path, 4), **judged)
+        asked = len(server.seen)
+        again = api.judge(tmp_path / "run", judges=["rules"])
+        assert len(server.seen) == asked
+    assert set(again.verdicts["judge"].str.split("@").list.first()) == {"safemlrm", "rules"}
+    page = again.report().read_text()
+    assert "safemlrm@1 (openai/judge)" in page
+    assert "#" not in again.summary().__str__().splitlines()[0]
+
+
+def test_question_that_fails_at_every_start_is_one_open_question(tmp_path: Path) -> None:
+    options = local(tmp_path, 3) | {"retries": 0}
+    with serving(lambda seen: status(500)) as server:
+        for _ in range(3):
+            run = sm.run(tmp_path / "run", model="openai/m", base_url=server.base_url, **options)
+    assert len(lines(tmp_path / "run" / "errors-0.jsonl")) == 9
+    assert run.tables.errors.height == 3
+
+
+def test_spent_run_asks_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "safemlrm.toml").write_text('[prices."openai/m"]\ninput = 0\noutput = 1000000\n')
+    options = local(tmp_path, 50) | {"concurrency": 1, "max_cost": 20.0}
+    with serving(lambda seen: says("five", usage={"prompt_tokens": 1, "completion_tokens": 5})) as server:
+        for _ in range(3):
+            sm.run(tmp_path / "run", model="openai/m", base_url=server.base_url, **options)
+        assert len(server.seen) == 4
+
+
+def test_login_in_a_url_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for where in (
+        {"base_url": "http://me:secret9@127.0.0.1:1/v1"},
+        {"model": "openai/m@http://me:secret9@127.0.0.1:1"},
+    ):
+        with pytest.raises(UsageError, match="holds a login") as caught:
+            sm.run(tmp_path / "run", **{"model": "openai/m", **local(tmp_path, 3), **where})
+        assert "secret9" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_full_disk_under_an_image_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with serving(echo) as server, pytest.raises(StoreError, match="No space left on device"):
+        sm.run(tmp_path / "run", model="openai/m", attack="figstep", base_url=server.base_url, **local(tmp_path, 3))
+
+
+def test_interrupt_under_a_notebook_ends_the_run(tmp_path: Path) -> None:
+    async def cell() -> sm.Run:
+        return sm.run(tmp_path / "run", model="openai/a", base_url=server.base_url, **options)
+
+    def press() -> None:
+        while len(server.seen) < 10:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    options = local(tmp_path, 200) | {"concurrency": 2}
+    with serving(lambda seen: Fate(body=echo(seen).body, wait=0.02)) as server:
+        presser = threading.Thread(target=press)
+        presser.start()
+        loop = asyncio.new_event_loop()
+        run = loop.run_until_complete(cell())
+        presser.join()
+        loop.close()
+        assert len(server.seen) < 100
+    assert run.outcome is not None
+    assert run.outcome.stopped == "interrupted"
+    assert run.manifest.status == "interrupted"
 
 
 FRAIL = """

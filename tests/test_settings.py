@@ -123,7 +123,7 @@ def test_the_environment_is_asked_last(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("name", "base_url", "wanted"),
     [
-        ("", None, "which server? give --base-url URL"),
+        ("", None, "which server? give its URL (--base-url,"),
         ("lba", None, "no server 'lba' in safemlrm.toml; it has: lab"),
         ("", "127.0.0.1:8000", "--base-url '127.0.0.1:8000' is not a URL; it must start with http:// or https://"),
         ("", "lba", "--base-url 'lba' is not a URL"),

@@ -99,6 +99,9 @@ def run(out: str | os.PathLike[str], *, quiet: bool = True, command: str = "", *
     """
     from safemlrm.runs.session import execute
 
+    twice = [name for name in options if name in PLURALS and PLURALS[name] in options]
+    if twice:
+        raise UsageError(f"run() is given both '{twice[0]}' and '{PLURALS[twice[0]]}'; give one of them")
     values = {PLURALS.get(name, name): value for name, value in options.items()}
     _check_names("run", values)
     folder = Path(out)

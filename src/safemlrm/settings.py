@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta, Struct
@@ -81,8 +82,16 @@ def find_server(name: str, settings: Settings, base_url: str | None) -> Server:
     """The server for a model: by URL, by a name from the settings, from `--base-url`, or from the environment.
 
     Raises:
-        UsageError: no such server, or none given at all.
+        UsageError: no such server, none given at all, or a login in its URL, which would end up in the run's files.
     """
+    server = _find_server(name, settings, base_url)
+    if "@" in urlsplit(server.url).netloc:
+        host = urlsplit(server.url).netloc.rpartition("@")[2]
+        raise UsageError(f"the URL of {host} holds a login, which would be stored; put a key into {server.key_env}")
+    return server
+
+
+def _find_server(name: str, settings: Settings, base_url: str | None) -> Server:
     if name.startswith(("http://", "https://")):
         return Server(name)
     if name:
@@ -96,7 +105,8 @@ def find_server(name: str, settings: Settings, base_url: str | None) -> Server:
     if not url and os.environ.get("OPENAI_API_KEY"):
         url = "https://api.openai.com/v1"
     if not url:
-        raise UsageError("which server? give --base-url URL (or set OPENAI_BASE_URL), e.g. http://127.0.0.1:8000/v1")
+        told = "give its URL (--base-url, --judge-base-url for the judge's model, or OPENAI_BASE_URL)"
+        raise UsageError(f"which server? {told}, e.g. http://127.0.0.1:8000/v1")
     if not url.startswith(("http://", "https://")):
         raise UsageError(f"--base-url '{url}' is not a URL; it must start with http:// or https://")
     return Server(url)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import sys
@@ -22,6 +23,7 @@ from safemlrm.errors import SafeMLRMError, UsageError
 from safemlrm.registry import nearest
 
 DONE, USAGE, INTERRUPTED = 0, 2, 130
+OUTPUT = (errno.ENOSPC, errno.EIO, errno.EDQUOT)  # of an error without a file's name: our output cannot be written
 # Base of all of typer's complaints about a command line; typer does not export it, and keeps click in its own place.
 CommandLineError: type[Exception] = typer.BadParameter.__mro__[1]
 
@@ -81,9 +83,9 @@ def _exit_code(arguments: list[str]) -> int:
     except (typer.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except OSError as error:  # a file or folder that cannot be used; anything else is a fault of ours
-        if error.filename is None:
+        if error.filename is None and error.errno not in OUTPUT:
             raise
-        return _fail(f"{error.filename}: {error.strerror}; check the path and its permissions")
+        return _fail(f"{error.filename or 'output'}: {error.strerror}; check the path and its permissions")
 
 
 def _fail(message: str) -> int:

@@ -89,7 +89,7 @@ def _servers(base_url: str | None) -> list[tuple[str, bool, str]]:
         return [("server", False, str(error))] if base_url else []
     for name, server in servers.items():
         try:
-            told = asyncio.run(ask(OpenAIModel("any", base_url=server.url, key=server.key, timeout=10, retries=0)))
+            told = asyncio.run(ask(OpenAIModel("", base_url=server.url, key=server.key, timeout=10, retries=0)))
             found.append((f"server {name}", True, told))
         except ModelError as error:
             found.append((f"server {name}", False, str(error)))

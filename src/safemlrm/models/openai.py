@@ -212,4 +212,10 @@ def _listed(body: bytes, name: str) -> str:
         names = [entry["id"] for entry in msgspec.json.decode(body)["data"]]
     except (msgspec.MsgspecError, UnicodeDecodeError, KeyError, TypeError):
         return "answers, but its list of models cannot be read"
+    if not name:
+        return (
+            f"serves {', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''}"
+            if names
+            else "serves no model"
+        )
     return f"serves '{name}'" if name in names else f"answers, but does not list '{name}'{nearest(name, names)}"

@@ -20,7 +20,7 @@ from safemlrm.runs.lookup import Lookup
 from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, ResponseRecord, VerdictRecord, identity
 from safemlrm.runs.tables import example_errors
-from safemlrm.types import Image, Key, Message, Prompt, Text
+from safemlrm.types import Image, Key, Message, Prompt, Spec, Text
 
 LIMIT = 200
 _Keyed = TypeVar("_Keyed", ResponseRecord, VerdictRecord, ErrorRecord)
@@ -41,7 +41,7 @@ def build_view(reader: Reader, tables: Tables, summary: Summary, *, title: str =
         notices=(*manifest.notes, *_incomplete(manifest, tables)),
         errors=tuple(_errors(reader, tables)),
     )
-    return named(view)
+    return named(view, {name: msgspec.convert(spec, Spec) for name, spec in manifest.judges.items()})
 
 
 def _rows(tables: Tables, judge: str) -> tuple[list[Row], list[tuple[Key, str]]]:

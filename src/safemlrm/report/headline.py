@@ -159,6 +159,8 @@ def _cells(paired: Paired, keyword: bool) -> tuple[Cell, ...]:
     name = ("keyword " if keyword else "") + _OUTCOMES[paired.outcome]
     ratio, bounds = words.halves(ratio_text(paired.ratio))
     table_of_pairs = f"both {paired.both}, only base {paired.only_base}, only reasoning {paired.only_reasoning}"
+    left_out = paired.unjudged + paired.unmatched_base + paired.unmatched_reasoning
+    table_of_pairs += f"; {words.number(left_out)} not paired" if left_out else ""
     return (
         Cell(name, "reasoning tax in the difference" if main else "", main),
         rate_cell(paired.base_rate, strong=main),

@@ -18,7 +18,7 @@ from safemlrm.registry import short
 from safemlrm.runs.asking import ask_question
 from safemlrm.runs.costs import judging_cost, response_cost
 from safemlrm.runs.finished import Finished
-from safemlrm.runs.interrupts import interruptible
+from safemlrm.runs.interrupts import Interrupts
 from safemlrm.runs.judging import judge_response
 from safemlrm.runs.limits import Limits
 from safemlrm.runs.lookup import Lookup
@@ -65,6 +65,7 @@ class Engine:
         self.outcome = Outcome()
         self.judges = [(short(judge.spec), judge) for judge in plan.judges]
         self.progress = Progress(0)
+        self.interrupts = Interrupts()
 
     def prepare(self) -> None:
         """Check every planned sample and store those that are new, so that bad data stops a run before its first call.
@@ -89,16 +90,15 @@ class Engine:
         unjudged = set(_unjudged(self))
         done = min(len(self.finished.responses), self.outcome.planned) - len(unjudged)
         self.progress = Progress(self.outcome.planned, done, quiet=self.quiet)
-        with self.progress:
-            async with interruptible() as interrupted:
-                try:
-                    await self._work(chain(judging_jobs(self, unjudged), self.asking_jobs()))
-                except asyncio.CancelledError:
-                    if not interrupted():
-                        raise
-                    self.outcome.stopped = "interrupted"
-                finally:
-                    await close_all([*self.plan.models.values(), self.plan.judge_model])
+        with self.progress, self.interrupts.listening():
+            try:
+                await self._work(chain(judging_jobs(self, unjudged), self.asking_jobs()))
+            except asyncio.CancelledError:
+                if not self.interrupts.came:
+                    raise
+                self.outcome.stopped = "interrupted"
+            finally:
+                await close_all([*self.plan.models.values(), self.plan.judge_model])
         self.outcome.cost, self.outcome.estimated = self.limits.spending.cost, self.limits.spending.estimated
         return self.outcome
 
@@ -106,10 +106,8 @@ class Engine:
         """Do the jobs with `concurrency` workers until a limit is hit; what is in flight then is finished first."""
 
         async def worker() -> None:
-            for job in jobs:
+            while not self.outcome.stopped and (job := next(jobs, None)) is not None:
                 await job()
-                if self.outcome.stopped:
-                    return
 
         try:
             async with asyncio.TaskGroup() as group:

@@ -59,6 +59,8 @@ class Reader:
             raise StoreError(f"{path}: damaged ({error}); restore it from a copy") from error
         if found.schema > SCHEMA:
             raise StoreError(f"{path}: schema {found.schema} is newer than this version reads; upgrade safemlrm")
+        if not found.options:
+            raise StoreError(f"{path}: damaged (it names no options); restore it from a copy")
         return found
 
     def _lines(self, pattern: str) -> Iterator[tuple[Path, int, bytes]]:

@@ -10,15 +10,14 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from safemlrm.errors import StoreError
-from safemlrm.registry import load_plugin, short
+from safemlrm.registry import build, load_plugin, parse, short
 from safemlrm.runs.engine import Engine, Outcome
 from safemlrm.runs.limits import Limits, needed_prices
 from safemlrm.runs.options import RunOptions, check_resumable, make_options, settings_for
@@ -47,11 +46,11 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
         manifest = _manifest(plan, options, out, command)
         limits = Limits(options, prices)
         engine = Engine(plan, store, limits, quiet=quiet)
-        _count_earlier_cost(store, limits)
+        engine.outcome.stopped = _count_earlier_cost(store, limits)
         engine.prepare()
         manifest.planned = engine.outcome.planned
         store.write_manifest(manifest)  # only now: a start that fails over its data leaves no run behind
-        outcome = run_to_end(engine.run())
+        outcome = run_to_end(engine)
         _finish(store, manifest, outcome)
         return outcome
 
@@ -71,11 +70,13 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
     Raises:
         UsageError, StoreError: before the first call.
     """
-    reader = Reader(out)
-    before = msgspec.convert(reader.manifest().options, RunOptions)
-    options = make_options(msgspec.structs.asdict(before) | {"judge": judges} | changes)
-    for plugin in options.plugin:
+    before = msgspec.convert(Reader(out).manifest().options, RunOptions)
+    values = msgspec.structs.asdict(before) | {"judge": judges} | changes
+    for plugin in make_options(values).plugin:
         load_plugin(plugin)
+    if "judge_model" not in changes and not any(build("judge", parse("judge", text)).needs_model for text in judges):
+        values["judge_model"] = None  # the run's own judge asked a model, these do not
+    options = make_options(values)
     settings = settings_for(options)
     made, model = make_judges(options, settings, {})
     plan = _JudgingPlan(options, settings, made, model)
@@ -87,18 +88,30 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
         if again:
             engine.finished.judged.clear()
         engine.outcome.planned = len(engine.finished.responses)
-        return run_to_end(engine.run())
+        return run_to_end(engine)
 
 
-def run_to_end(work: Coroutine[Any, Any, Outcome]) -> Outcome:
-    """Run a coroutine from plain code, also where an event loop already runs, as in a notebook."""
+def run_to_end(engine: Engine) -> Outcome:
+    """Run an engine from plain code, also where an event loop already runs, as in a notebook.
+
+    There it runs in a thread; an interrupt of the notebook's cell, or a cancellation of the task that called, ends it.
+    """
     gc.freeze()  # modules and plan stay for the whole run: the collector need not walk over them again and again
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(work)
+        return asyncio.run(engine.run())
+    caller = asyncio.current_task()
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, work).result()
+        future = thread.submit(asyncio.run, engine.run())
+        while not future.done():
+            try:
+                wait([future], timeout=0.2)
+                if caller is not None and caller.cancelling():
+                    engine.interrupts.interrupt()
+            except KeyboardInterrupt:
+                engine.interrupts.interrupt()
+        return future.result()
 
 
 class _JudgingPlan(Plan):
@@ -145,17 +158,19 @@ def _finish(store: Writer, manifest: Manifest, outcome: Outcome) -> None:
     store.write_manifest(manifest)
 
 
-def _count_earlier_cost(store: Reader, limits: Limits) -> None:
-    """Let cost and `--max-cost` be those of the whole run, not of each start of it."""
+def _count_earlier_cost(store: Reader, limits: Limits) -> str:
+    """Let cost and `--max-cost` be those of the whole run, not of each start of it; a reason to stop at once, or ""."""
+    reason = ""
     if not limits.prices:
-        return
+        return reason
     for record in store.responses():
         for call in record.calls:
-            limits.spend(record.model, call.usage, 0, len(call.text))
-        limits.spend(record.model, record.usage, 0, len(record.raw or record.answer))
+            reason = limits.spend(record.model, call.usage, 0, len(call.text)) or reason
+        reason = limits.spend(record.model, record.usage, 0, len(record.raw or record.answer)) or reason
     for verdict in store.verdicts():
         if verdict.usage.output is not None:
-            limits.spend(str(verdict.judge.params.get("model", "")), verdict.usage, 0, 0)
+            reason = limits.spend(str(verdict.judge.params.get("model", "")), verdict.usage, 0, 0) or reason
+    return reason
 
 
 def versions() -> dict[str, str]:

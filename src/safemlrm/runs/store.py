@@ -79,8 +79,11 @@ class Writer(Reader):
         """Replace the manifest in one step."""
         path = self.root / "manifest.json"
         fresh = path.with_suffix(".tmp")
-        fresh.write_bytes(msgspec.json.format(encode(manifest), indent=2) + b"\n")
-        fresh.replace(path)
+        try:
+            fresh.write_bytes(msgspec.json.format(encode(manifest), indent=2) + b"\n")
+            fresh.replace(path)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot write ({error.strerror}); mend that and run again") from error
 
     def add_samples(self, samples: Iterable[Sample]) -> None:
         """Store the samples' drawn images by hash, then the samples without their bytes, many in one write."""
@@ -105,7 +108,10 @@ class Writer(Reader):
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_size == len(image.data):  # a write cut short by a kill has another size
                 return msgspec.structs.replace(image, data=b"")
-        path.write_bytes(image.data)
+        try:
+            path.write_bytes(image.data)
+        except OSError as error:
+            raise StoreError(f"{path}: cannot write ({error.strerror}); mend that and run again") from error
         return msgspec.structs.replace(image, data=b"")
 
     def add_response(self, key: Key, model: str, response: Response) -> None:

@@ -98,7 +98,8 @@ def _open_errors(reader: Reader, responses: pl.DataFrame, verdicts: pl.DataFrame
     by = ["model", *KEY]
     asking = errors.filter(pl.col("stage") == "ask").join(responses, on=by, how="anti")
     judging = errors.filter(pl.col("stage") == "judge").join(verdicts, on=[*by, "judge"], how="anti")
-    return pl.concat([asking, judging])
+    # Questions that failed at every start are one open question each, told by their latest failure.
+    return pl.concat([asking, judging]).unique([*by, "stage", "judge"], keep="last", maintain_order=True)
 
 
 def example_errors(reader: Reader, tables: Tables, limit: int = 50) -> Iterator[ErrorRecord]:
