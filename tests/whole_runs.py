@@ -9,6 +9,12 @@ from typing import Any
 
 from faulty_server import Fate, Seen, says
 
+VERDICT = {
+    "reasoning": {"reason": "plans", "refusal": False, "score": 4, "aware": True},
+    "answer": {"reason": "declines", "refusal": True, "score": 0},
+    "full": {"reason": "mixed", "refusal": False, "score": 3},
+}
+
 JUDGE = '''
 import asyncio
 from safemlrm import Verdict, judge
@@ -66,3 +72,15 @@ def command(*arguments: str) -> list[str]:
 def lines(path: Path) -> list[dict[str, Any]]:
     """The JSON lines of a file, every one of which must be whole."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def judging(seen: Seen, verdict: dict[str, Any] = VERDICT) -> Fate:
+    """The judge's model answers requests with a schema with the parts they ask for; all others are echoed."""
+    if "response_format" not in seen.body:
+        return echo(seen)
+    wanted = seen.body["response_format"]["json_schema"]["schema"]["properties"]
+    return says(json.dumps({part: verdict[part] for part in wanted}))
+
+
+def local(folder: Path, count: int) -> dict[str, Any]:
+    return {"benchmark": "local", "data": str(requests_file(folder / "requests.jsonl", count)), "quiet": True}

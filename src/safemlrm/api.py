@@ -67,9 +67,7 @@ class Run:
 
     def summary(self) -> Summary:
         """All figures; `print(run.summary())` shows the main ones."""
-        from safemlrm.metrics.summarise import summarise
-
-        return summarise(self.tables, self.manifest.pairs)
+        return together([self])
 
     def compare(self, base: str | None = None, reasoning: str | None = None, other: Run | None = None) -> Summary:
         """The figures with the pair (base, reasoning), by default the run's own pairs; `other` may hold one of the two.
@@ -81,11 +79,7 @@ class Run:
 
     def report(self, out: str | os.PathLike[str] | None = None, *, redact: bool = False) -> Path:
         """Write the report as one HTML file (default: `report.html` in the run's folder) and return its path."""
-        from safemlrm.report.build import build_view
-        from safemlrm.report.page import write_report
-
-        target = Path(out) if out else self.path / "report.html"
-        return write_report(build_view(self.reader, self.tables, self.summary()), target, redact=redact)
+        return report([self], out, redact=redact)
 
 
 def run(out: str | os.PathLike[str], *, quiet: bool = True, command: str = "", **options: Any) -> Run:
@@ -162,6 +156,31 @@ def compare(runs: list[Run], base: str | None = None, reasoning: str | None = No
     else:
         pairs = [(resolve_model(base, names), resolve_model(reasoning, names))]
     return summarise(merge([r.tables for r in runs]), pairs)
+
+
+def report(runs: list[Run], out: str | os.PathLike[str] | None = None, *, redact: bool = False) -> Path:
+    """Write the report of one run, or of several taken together (their models, judges and pairs side by side).
+
+    The default file is `report.html` in the first run's folder. Returns its path.
+
+    Raises:
+        UsageError: two runs answered the same question with the same model.
+    """
+    from safemlrm.report.build import Source, build_view
+    from safemlrm.report.page import write_report
+
+    target = Path(out) if out else runs[0].path / "report.html"
+    view = build_view([Source(run.reader, run.tables) for run in runs], together(runs))
+    return write_report(view, target, redact=redact)
+
+
+def together(runs: list[Run]) -> Summary:
+    """The figures of several runs with the pairs of each."""
+    from safemlrm.metrics.summarise import summarise
+    from safemlrm.runs.tables import merge
+
+    pairs = dict.fromkeys(pair for run in runs for pair in run.manifest.pairs)
+    return summarise(merge([run.tables for run in runs]), list(pairs))
 
 
 def resolve_model(text: str, names: list[str]) -> str:

@@ -13,21 +13,21 @@ from safemlrm.errors import UsageError
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Folder of the run.")],
-    out: Annotated[Path | None, typer.Option(help="File to write. [RUN/report.html]")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of one or more runs.")],
+    out: Annotated[Path | None, typer.Option(help="File to write. [first RUN/report.html]")] = None,
     redact: Annotated[bool, typer.Option("--redact", help="Leave out all requests, images and replies.")] = False,
     fail_if: FailIf = None,
     json: Json = False,
 ) -> int:
-    """Write a run's report: one HTML file that needs no network."""
+    """Write the report of a run, or of several: one HTML file, no network needed."""
     from safemlrm import api
 
     check_form(fail_if)
     if out is not None and out.is_dir():
         raise UsageError(f"--out {out}: is a folder; give a file, e.g. --out {out / 'report.html'}")
-    found = api.open_run(run)
-    page = found.report(out, redact=redact)
-    summary = found.summary()
+    found = [api.open_run(run) for run in runs]
+    page = api.report(found, out, redact=redact)
+    summary = api.together(found)
     if json:
         print_json({"report": str(page), "summary": summary})
     tell(f"report: {page}", json=json)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
 
 import msgspec
 import polars as pl
@@ -19,29 +19,54 @@ from safemlrm.report.view import ErrorCount, Picture, Record, ReportView
 from safemlrm.runs.lookup import Lookup
 from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, ResponseRecord, VerdictRecord, identity
-from safemlrm.runs.tables import example_errors
+from safemlrm.runs.tables import example_errors, merge
 from safemlrm.types import Image, Key, Message, Prompt, Spec, Text
 
 LIMIT = 200
 _Keyed = TypeVar("_Keyed", ResponseRecord, VerdictRecord, ErrorRecord)
 
 
-def build_view(reader: Reader, tables: Tables, summary: Summary, *, title: str = "") -> ReportView:
-    """The view of one run. Memory holds light rows and the chosen records only."""
-    manifest = reader.manifest()
+class Source(NamedTuple):
+    """One of the runs that a report is about."""
+
+    reader: Reader
+    tables: Tables
+
+
+def build_view(sources: Sequence[Source], summary: Summary) -> ReportView:
+    """The view of one run, or of several taken together. Memory holds light rows and the chosen records only.
+
+    Raises:
+        UsageError: two of the runs answered the same question with the same model.
+    """
+    tables = merge([source.tables for source in sources])
+    manifests = [source.reader.manifest() for source in sources]
     rows, keys = _rows(tables, next(iter(judges(summary)), ""))
-    chosen = [keys[i] for i in stratify(rows, LIMIT, int(manifest.options.get("seed", 0)))]
+    chosen = [keys[i] for i in stratify(rows, LIMIT, int(manifests[0].options.get("seed", 0)))]
+    found = {name: record for source in sources for name, record in _records(source.reader, chosen)}
     view = ReportView(
-        title=title or _title(manifest),
+        title=_title(manifests),
         summary=summary,
-        records=_records(reader, tables, chosen),
+        records=tuple(found[name] for key, model in chosen if (name := identity(key, model)) in found),
         total=len(rows),
-        provenance=_provenance(manifest),
-        command=manifest.command,
-        notices=(*manifest.notes, *_incomplete(manifest, tables)),
-        errors=tuple(_errors(reader, tables)),
+        provenance=_together([_provenance(manifest) for manifest in manifests]),
+        command="\n".join(filter(None, (manifest.command for manifest in manifests))),
+        notices=tuple(dict.fromkeys(n for m, s in zip(manifests, sources, strict=True) for n in _notices(m, s.tables))),
+        errors=tuple(error for source in sources for error in _errors(source)),
     )
-    return named(view, {name: msgspec.convert(spec, Spec) for name, spec in manifest.judges.items()})
+    specs = {name: msgspec.convert(spec, Spec) for m in manifests for name, spec in m.judges.items()}
+    return named(view, specs)
+
+
+def _together(facts: list[dict[str, str]]) -> dict[str, str]:
+    """The facts of one run as they are; of several, those that differ told run by run."""
+    every = dict.fromkeys(name for run in facts for name in run)
+    alike = {name: {run.get(name, "none") for run in facts} for name in every}
+    return {
+        name if len(alike[name]) == 1 else f"{name}, run {number}": run.get(name, "none")
+        for name in every
+        for number, run in enumerate(facts, 1)
+    }
 
 
 def _rows(tables: Tables, judge: str) -> tuple[list[Row], list[tuple[Key, str]]]:
@@ -70,20 +95,22 @@ def _rows(tables: Tables, judge: str) -> tuple[list[Row], list[tuple[Key, str]]]
     return rows, keys
 
 
-def _records(reader: Reader, tables: Tables, chosen: list[tuple[Key, str]]) -> tuple[Record, ...]:
-    lookup = Lookup(reader)
-    wanted = {identity(key, model) for key, model in chosen}
+def _records(reader: Reader, chosen: list[tuple[Key, str]]) -> Iterator[tuple[bytes, Record]]:
+    """Those of the chosen records that this run holds, by identity."""
+    lookup, models = Lookup(reader), reader.manifest().models
+    mine = [(k, m) for k, m in chosen if m in models and (k.benchmark, k.sample) in lookup.sample_at]
+    wanted = {identity(key, model) for key, model in mine}
     responses = {identity(r.key, r.model): r for r in _wanted(reader.responses(), wanted)}
     errors = {identity(e.key, e.model): e for e in _wanted(reader.errors(), wanted)}
     verdicts: dict[bytes, dict[tuple[str, str], VerdictRecord]] = {}
     for verdict in _wanted(reader.verdicts(), wanted):
         latest = verdicts.setdefault(identity(verdict.key, verdict.model), {})
         latest[short(verdict.judge), verdict.part] = verdict
-    return tuple(
-        _record(key, model, lookup, responses.get(name), errors.get(name), tuple(verdicts.get(name, {}).values()))
-        for key, model in chosen
-        for name in [identity(key, model)]
-    )
+    for key, model in mine:
+        name = identity(key, model)
+        if name in responses or name in errors:
+            judged = tuple(verdicts.get(name, {}).values())
+            yield name, _record(key, model, lookup, responses.get(name), errors.get(name), judged)
 
 
 def _wanted(records: Iterable[_Keyed], wanted: set[bytes]) -> Iterator[_Keyed]:
@@ -135,29 +162,31 @@ def _pictures(prompt: Prompt) -> Iterator[Picture]:
                 yield Picture(part.data, part.path)
 
 
-def _errors(reader: Reader, tables: Tables) -> Iterator[ErrorCount]:
+def _errors(source: Source) -> Iterator[ErrorCount]:
     counts = {
         (model, stage, kind): count
-        for model, stage, kind, count in tables.errors.group_by("model", "stage", "kind").len().iter_rows()
+        for model, stage, kind, count in source.tables.errors.group_by("model", "stage", "kind").len().iter_rows()
     }
-    for error in example_errors(reader, tables):
+    for error in example_errors(source.reader, source.tables):
         count = counts[error.model, error.stage, error.kind]
         kind = error.kind if error.stage == "ask" else f"judge {error.kind}"
         yield ErrorCount(error.model, kind, count, error.message)
 
 
-def _title(manifest: Manifest) -> str:
-    return f"Safety of {' and '.join(manifest.options.get('model', [])) or 'a model'}"
+def _title(manifests: list[Manifest]) -> str:
+    models = dict.fromkeys(model for manifest in manifests for model in manifest.options.get("model", []))
+    return f"Safety of {' and '.join(models) or 'a model'}"
 
 
-def _incomplete(manifest: Manifest, tables: Tables) -> list[str]:
+def _notices(manifest: Manifest, tables: Tables) -> list[str]:
     missing = manifest.planned - tables.responses.height
     if manifest.status == "complete" or missing <= 0:
-        return []
+        return manifest.notes
     ended = "was not finished" if manifest.status == "running" else f"is {manifest.status}"
     return [
+        *manifest.notes,
         f"This run {ended}: {missing} of {manifest.planned} planned questions have no answer. "
-        "Run the same command again to go on."
+        "Run the same command again to go on.",
     ]
 
 
