@@ -33,7 +33,10 @@ class PromptRecord(Prompt, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ErrorRecord(Struct, frozen=True, omit_defaults=True):
-    """A line of `errors-*.jsonl`: a try-out that gave no response (stage "ask") or no verdict (stage "judge")."""
+    """A line of `errors-*.jsonl`: a try-out that gave no response (stage "ask") or no verdicts (stage "judge").
+
+    A judgement fails or succeeds for all parts of a response together, so no part is named.
+    """
 
     key: Key
     model: str
@@ -42,7 +45,6 @@ class ErrorRecord(Struct, frozen=True, omit_defaults=True):
     message: str
     status: int | None = None
     judge: Spec | None = None
-    part: str = ""
 
 
 class ResponseHead(Struct, frozen=True):
