@@ -130,6 +130,8 @@ def start_server(script: Path, port: int, scratch: Path) -> subprocess.Popen[byt
     command = [sys.executable, str(script), "--port", str(port), "--judge-reply", str(verdict)]
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     for _ in range(200):
+        if server.poll() is not None:
+            sys.exit(f"{script}: ended at once; it needs uvloop, and the floor orjson: pip install -e '.[test]'")
         try:
             socket.create_connection(("127.0.0.1", port), 0.2).close()
             return server
