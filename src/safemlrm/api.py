@@ -197,21 +197,19 @@ def resolve_model(text: str, names: list[str]) -> str:
     raise UsageError(f"no model '{text}' here{nearest(text, names)}; there are: {', '.join(sorted(set(names)))}")
 
 
-def demo(out: str | os.PathLike[str] | None = None, *, quiet: bool = True, command: str = "safemlrm demo") -> Run:
+def demo(out: str | os.PathLike[str] | None = None, *, quiet: bool = True, command: str = "") -> Run:
     """Evaluate the embedded base and reasoning model on the toy benchmark, with and without an image attack.
 
-    Offline, without key, GPU or torch. Writes the run and `report.html` into `out` (default: a new temporary folder).
+    Offline, without key, GPU or torch. Writes the run into `out` (default: a new temporary folder).
     """
     folder = Path(out) if out else Path(tempfile.mkdtemp(prefix="safemlrm-demo-"))
-    made = run(
+    return run(
         folder,
         quiet=quiet,
-        command=command,
+        command=command or "safemlrm demo",
         benchmark="toy",
         attack=["none", "figstep"],
         model="embedded/reasoner",
         base="embedded/base",
         judge="toy",
     )
-    made.report()
-    return made

@@ -67,22 +67,25 @@ class Question(Struct, frozen=True):
 
 
 class Plan:
-    """Everything a run needs, checked before the first call."""
+    """Everything a run needs, checked before the first call; with `asking=False` its judges, and nothing to ask."""
 
-    def __init__(self, options: RunOptions, settings: Settings) -> None:
+    def __init__(self, options: RunOptions, settings: Settings, *, asking: bool = True) -> None:
+        def asked(texts: list[str]) -> list[str]:
+            return texts if asking else []
+
         for plugin in options.plugin:
             load_plugin(plugin)
         self.options = options
         self.settings = settings
-        self.attacks = [_attack(text) for text in options.attack]
-        self.defenses = [_defense(text) for text in options.defense]
-        self.controls = [check_control(name) for name in options.control]
+        self.attacks = [_attack(text) for text in asked(options.attack)]
+        self.defenses = [_defense(text) for text in asked(options.defense)]
+        self.controls = [check_control(name) for name in asked(options.control)]
         servers: dict[str, Limits] = {}
         self.judges, self.judge_model = make_judges(options, settings, servers)
-        names = dict.fromkeys([*options.base, *options.model])
+        names = dict.fromkeys(asked([*options.base, *options.model]))
         self.models = {name: open_model(name, model_options(options), settings, servers) for name in names}
         self.targets = [Target(short(model.spec), model) for model in self.models.values()]
-        self.benchmarks = [_benchmark(text, options.data) for text in options.benchmark]
+        self.benchmarks = [_benchmark(text, options.data) for text in asked(options.benchmark)]
         named = {text.partition(":")[0] for text in options.benchmark}
         for name in options.data.keys() - named - {""}:
             raise UsageError(f"--data {name}=...: benchmark '{name}' is not part of this run{nearest(name, named)}")

@@ -21,10 +21,9 @@ from safemlrm.registry import build, load_plugin, parse, short
 from safemlrm.runs.engine import Engine, Outcome
 from safemlrm.runs.limits import Limits, needed_prices
 from safemlrm.runs.options import RunOptions, check_resumable, make_options, settings_for
-from safemlrm.runs.plan import Plan, component_notes, make_judges
+from safemlrm.runs.plan import Plan, component_notes
 from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.store import Writer
-from safemlrm.settings import Settings
 
 PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")
 
@@ -78,11 +77,10 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
         values["judge_model"] = None  # the run's own judge asked a model, these do not
     options = make_options(values)
     settings = settings_for(options)
-    made, model = make_judges(options, settings, {})
-    plan = _JudgingPlan(options, settings, made, model)
+    plan = Plan(options, settings, asking=False)
     with Writer(out) as store:
         manifest = store.manifest()
-        manifest.judges |= {short(judge.spec): msgspec.to_builtins(judge.spec) for judge in made}
+        manifest.judges |= {short(judge.spec): msgspec.to_builtins(judge.spec) for judge in plan.judges}
         store.write_manifest(manifest)
         engine = Engine(plan, store, Limits(options, needed_prices(options, settings.prices)), quiet=quiet)
         if again:
@@ -112,17 +110,6 @@ def run_to_end(engine: Engine) -> Outcome:
             except KeyboardInterrupt:
                 engine.interrupts.interrupt()
         return future.result()
-
-
-class _JudgingPlan(Plan):
-    """A plan that has judges and nothing to ask."""
-
-    def __init__(self, options: RunOptions, settings: Settings, judges: list[Any], judge_model: Any) -> None:
-        self.options = options
-        self.settings = settings
-        self.attacks, self.defenses, self.controls, self.benchmarks = [], [], [], []
-        self.models, self.targets = {}, []
-        self.judges, self.judge_model = judges, judge_model
 
 
 def _manifest(plan: Plan, options: RunOptions, out: Path, command: str) -> Manifest:
