@@ -15,7 +15,7 @@ from commands import environment, safemlrm, serving
 from whole_runs import JUDGE, command, echo, lines, requests_file
 
 KILLS = int(os.environ.get("SAFEMLRM_KILLS", "8"))
-SAMPLES = 150
+SAMPLES = 20 * max(8, KILLS)  # enough work to be left for the last kill
 CONCURRENCY = 4
 
 
