@@ -23,7 +23,7 @@ test: $(VENV)/tests
 # Trains, exports and measures the demonstration pair again: three seeds, see training/README.md.
 train: export PYTHONPATH = src:training
 train: $(VENV)/tests
-	for seed in 0 1 2; do work=training/work/seed$$seed; \
+	for seed in 0 1 2; do work=training/out/seed$$seed; \
 	  $(BIN)/python training/train_pair.py --seed $$seed --out $$work && \
 	  $(BIN)/python training/export.py --seed $$seed --model base --from $$work --out $$work/export/base && \
 	  $(BIN)/python training/export.py --seed $$seed --model reasoner --from $$work --out $$work/export/reasoner && \

@@ -1,6 +1,6 @@
 """Writes a trained checkpoint as the package ships it: `vision.onnx`, `decoder.onnx`, `weights.json` and `hf/`.
 
-    python training/export.py --seed 0 --model base --from training/work/seed0 --out src/safemlrm/models/weights/base
+    python training/export.py --seed 0 --model base --from training/out/seed0 --out src/safemlrm/models/weights/base
 
 The network is written out as plain modules (no transformers code is traced), so that the graphs stay small and the same
 across transformers versions. Weights are stored in fp16 and computed in fp32, opset 17.

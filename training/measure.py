@@ -1,6 +1,6 @@
 """Measures exported models on the TEST part, through the package's own benchmark, attack, engine and judge.
 
-    python training/measure.py --seed 0 --from training/work/seed0 --out training/results/seed0.json
+    python training/measure.py --seed 0 --from training/out/seed0 --out training/results/seed0.json
 
 Reads `train.json` and the exported folders `export/base` and `export/reasoner` below `--from`. Run once per seed.
 """

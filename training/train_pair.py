@@ -1,6 +1,6 @@
 """Trains the demonstration pair from nothing: helpful -> align (= base) -> reason -> interpolate (= reasoner).
 
-    python training/train_pair.py --seed 0 --out training/work/seed0
+    python training/train_pair.py --seed 0 --out training/out/seed0
 
 Every stage has a fixed number of steps. A run that was stopped goes on after its last finished stage.
 The test part of the language is never looked at here; see README.md.
