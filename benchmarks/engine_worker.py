@@ -13,8 +13,8 @@ from pathlib import Path
 
 import aiohttp  # noqa: F401  imports come before the clock starts, as in the floor client
 
+from safemlrm.runs.budget import Budget
 from safemlrm.runs.engine import Engine
-from safemlrm.runs.limits import Limits
 from safemlrm.runs.options import make_options
 from safemlrm.runs.plan import Plan
 from safemlrm.runs.session import run_to_end
@@ -43,7 +43,7 @@ def main() -> None:
     plan = Plan(options, Settings())
     startup, wall = cpu(), time.perf_counter()
     with Writer(Path(given.out)) as store:
-        engine = Engine(plan, store, Limits(options, {}), quiet=True)
+        engine = Engine(plan, store, Budget(options, {}), quiet=True)
         engine.prepare()
         run_to_end(engine)
     used, took = cpu() - startup, time.perf_counter() - wall

@@ -72,6 +72,14 @@ def test_spent_run_asks_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyP
         for _ in range(3):
             sm.run(tmp_path / "run", model="openai/m", base_url=server.base_url, **options)
         assert len(server.seen) == 4
+        judged = {"judge_model": "openai/m", "judge_base_url": server.base_url}
+        spent = api.judge(tmp_path / "run", judges=["safemlrm"], **judged)
+        assert spent.outcome is not None
+        assert "--max-cost" in spent.outcome.stopped
+        assert len(server.seen) == 4
+    free = api.judge(tmp_path / "run", judges=["rules"], again=True)
+    assert free.outcome is not None
+    assert free.outcome.complete
 
 
 def test_login_in_a_url_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from safemlrm.errors import UsageError
 from safemlrm.models.openai import OpenAIModel
 from safemlrm.models.providers import ModelOptions, open_model
-from safemlrm.runs.limits import needed_prices
+from safemlrm.runs.budget import needed_prices
 from safemlrm.runs.options import RunOptions
 from safemlrm.settings import Server, Settings, find_server, load_settings
 

@@ -133,6 +133,18 @@ def test_torn_image_is_written_again(tmp_path: Path) -> None:
     assert path.read_bytes() == blank_image().data
 
 
+def test_start_that_fails_gives_the_lock_back(tmp_path: Path) -> None:
+    write(tmp_path)
+    path = tmp_path / "verdicts-0.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(b'{"key": 3}\n')
+    with pytest.raises(StoreError, match="damaged line"), Writer(tmp_path):
+        pass
+    path.write_bytes(whole)
+    with Writer(tmp_path):
+        pass
+
+
 def test_damaged_line_is_named(tmp_path: Path) -> None:
     write(tmp_path)
     path = tmp_path / "responses-0.jsonl"

@@ -50,6 +50,11 @@ def figstep_page(instruction: str) -> bytes:
     return _png(page)
 
 
+def blank_page(side: int) -> bytes:
+    """A white square of `side` pixels, as PNG bytes."""
+    return _png(_blank(side, side))
+
+
 def card(text: str) -> bytes:
     """A plain card, 512 px wide: a few words, a line each or wrapped at 10 characters, centred, as PNG bytes.
 

@@ -6,11 +6,12 @@ import base64
 import hashlib
 import os
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
 from safemlrm.errors import DataError
-from safemlrm.types import Image
+from safemlrm.types import Image, Message
 
 
 def media_type(data: bytes) -> str:
@@ -85,6 +86,13 @@ def checked(image: Image) -> Image:
     except ValueError as error:
         raise DataError(f"{image.path}: not a readable image: {error}; replace the file or drop its row") from error
     return Image(sha256=hashlib.sha256(data).hexdigest(), media=media, path=image.path)
+
+
+def map_images(messages: tuple[Message, ...], change: Callable[[Image], Image]) -> tuple[Message, ...]:
+    """The messages with each image replaced by `change(image)`; texts and order stay."""
+    return tuple(
+        Message(m.role, tuple(change(part) if isinstance(part, Image) else part for part in m.parts)) for m in messages
+    )
 
 
 def drawn_image(png: bytes) -> Image:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
+
 from safemlrm.benchmarks.tables import UniqueIds, cell, file_pin, optional_cell, rows
 from safemlrm.errors import DataError, UsageError
 from safemlrm.images import find_image
@@ -129,7 +131,9 @@ class Local:
 
     def _expect(self, path: Path, number: int, row: dict[str, Any]) -> Expect:
         value = self.expect if self.expect in get_args(Expect) else cell(path, number, row, self.expect).lower()
-        for known in get_args(Expect):
-            if value == known:
-                return known  # type: ignore[no-any-return]
-        raise DataError(f"{path}, line {number}: '{self.expect}' is '{value}'; use refuse, comply, careful or answer")
+        try:
+            found: Expect = msgspec.convert(value, Expect)
+        except msgspec.ValidationError:
+            told = f"{path}, line {number}: '{self.expect}' is '{value}'"
+            raise DataError(f"{told}; use refuse, comply, careful or answer") from None
+        return found

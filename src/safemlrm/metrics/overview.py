@@ -51,8 +51,15 @@ def _table(title: str, *columns: str) -> Table:
     from rich import box
     from rich.table import Table
 
-    looks = {"box": box.SIMPLE_HEAD, "pad_edge": False, "padding": (0, 1, 0, 0)}
-    return Table(*columns, title=title, title_justify="left", title_style="bold", **looks)  # type: ignore[arg-type]
+    return Table(
+        *columns,
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def _pairs(summary: Summary, names: dict[str, str]) -> list[Table]:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from functools import cache
 
 import msgspec
 
 from safemlrm.errors import UsageError
-from safemlrm.images import drawn_image
+from safemlrm.images import drawn_image, map_images
 from safemlrm.registry import nearest
-from safemlrm.types import Image, Message, Part, Prompt
+from safemlrm.types import Image, Message, Prompt, Text
 
 CONTROLS = {
     "none": "the prompt as the attack made it",
@@ -35,25 +33,18 @@ def apply_control(name: str, prompt: Prompt) -> Prompt:
     """The prompt under a control."""
     if name == "none":
         return prompt
-    messages = tuple(Message(m.role, tuple(_controlled(name, m.parts))) for m in prompt.messages)
+    if name == "text_only":
+        messages = tuple(Message(m.role, tuple(p for p in m.parts if isinstance(p, Text))) for m in prompt.messages)
+    else:
+        messages = map_images(prompt.messages, lambda _: blank_image())
     # The attack's image is no longer sent, so its source must not be told.
     source = "drawn" if name == "blank_image" and prompt.image_source != "none" else "none"
     return msgspec.structs.replace(prompt, messages=messages, image_source=source)
 
 
-def _controlled(name: str, parts: tuple[Part, ...]) -> list[Part]:
-    if name == "text_only":
-        return [part for part in parts if not isinstance(part, Image)]
-    return [blank_image() if isinstance(part, Image) else part for part in parts]
-
-
 @cache
 def blank_image(side: int = 760) -> Image:
-    """A white square PNG."""
+    """A white square PNG of `side` pixels."""
+    from safemlrm.draw import blank_page
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
-    pixels = zlib.compress((b"\0" + b"\xff" * side) * side)
-    return drawn_image(b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", pixels) + chunk(b"IEND", b""))
+    return drawn_image(blank_page(side))

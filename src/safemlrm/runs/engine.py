@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -16,11 +17,11 @@ from msgspec import Struct
 from safemlrm.errors import ModelError, SafeMLRMError, StoreError, UsageError
 from safemlrm.registry import short
 from safemlrm.runs.asking import ask_question
+from safemlrm.runs.budget import Budget
 from safemlrm.runs.costs import judging_cost, response_cost
 from safemlrm.runs.finished import Finished
 from safemlrm.runs.interrupts import Interrupts
 from safemlrm.runs.judging import judge_response
-from safemlrm.runs.limits import Limits
 from safemlrm.runs.lookup import Lookup
 from safemlrm.runs.plan import Defense, Plan, Question, Target
 from safemlrm.runs.progress import Progress
@@ -55,10 +56,10 @@ Job = Callable[[], Coroutine[Any, Any, None]]
 class Engine:
     """One start of a run: made for a plan and an open store, used once."""
 
-    def __init__(self, plan: Plan, store: Writer, limits: Limits, *, quiet: bool = False) -> None:
+    def __init__(self, plan: Plan, store: Writer, budget: Budget, *, quiet: bool = False) -> None:
         self.plan = plan
         self.store = store
-        self.limits = limits
+        self.budget = budget
         self.quiet = quiet
         self.seed = plan.options.seed
         self.finished = Finished(store)
@@ -99,7 +100,7 @@ class Engine:
                 self.outcome.stopped = "interrupted"
             finally:
                 await close_all([*self.plan.models.values(), self.plan.judge_model])
-        self.outcome.cost, self.outcome.estimated = self.limits.spending.cost, self.limits.spending.estimated
+        self.outcome.cost, self.outcome.estimated = self.budget.spending.cost, self.budget.spending.estimated
         return self.outcome
 
     async def _work(self, jobs: Iterator[Job]) -> None:
@@ -128,7 +129,7 @@ class Engine:
                     continue
                 for key, defense, target in left:
                     question = Question(key, sample, prompt, defense, target)
-                    yield lambda question=question: self._ask(question)  # type: ignore[misc]
+                    yield partial(self._ask, question)
 
     def _prompt(self, key: Key, make: Callable[[], Prompt], left: list[tuple[Key, Defense, Target]]) -> Prompt | None:
         """The prompt that some questions share, stored; `None` where the attack failed, recorded for each of them."""
@@ -161,11 +162,11 @@ class Engine:
             return
         self.store.add_response(key, name, response)
         self.outcome.answered += 1
-        self.limits.success(model.spec.name)
+        self.budget.success(model.spec.name)
         if await self.judge_all(key, name, question.sample, question.prompt, response):
             self.progress.finished()
-        if self.limits.prices:
-            self._stop_for(response_cost(self.limits, model.spec.name, question.prompt, response))
+        if self.budget.prices:
+            self._stop_for(response_cost(self.budget, model.spec.name, question.prompt, response))
 
     async def judge_all(self, key: Key, name: str, sample: Sample, prompt: Prompt, response: Response) -> bool:
         """Let each judge that has not yet judged this response do so; whether all have now."""
@@ -189,15 +190,15 @@ class Engine:
             return False
         self.store.add_verdicts(key, name, verdicts)
         if model is not None:
-            self.limits.success(model.spec.name)
-            if self.limits.prices:
-                self._stop_for(judging_cost(self.limits, model.spec.name, response, verdicts))
+            self.budget.success(model.spec.name)
+            if self.budget.prices:
+                self._stop_for(judging_cost(self.budget, model.spec.name, response, verdicts))
         return True
 
     def _failed(self, record: ErrorRecord, model: Model | None, error: ModelError) -> None:
         self.store.add_error(record)
         self.progress.failed()
-        self._stop_for(self.limits.error(model.spec.name if model else "", error))
+        self._stop_for(self.budget.error(model.spec.name if model else "", error))
 
     def _stop_for(self, reason: str) -> None:
         self.outcome.stopped = self.outcome.stopped or reason
@@ -223,7 +224,7 @@ def judging_jobs(engine: Engine, unjudged: set[bytes]) -> Iterator[Job]:
     lookup = Lookup(engine.store)
     for record in engine.store.responses():
         if identity(record.key, record.model) in unjudged:
-            yield lambda record=record: _judge_stored(engine, lookup, record)  # type: ignore[misc]
+            yield partial(_judge_stored, engine, lookup, record)
 
 
 def _unjudged(engine: Engine) -> Iterator[bytes]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 from msgspec import Struct
 
+from safemlrm.images import map_images
 from safemlrm.registry import short
-from safemlrm.runs.limits import bare, needed_prices, tokens, weight
+from safemlrm.runs.budget import bare, needed_prices, tokens, weight
 from safemlrm.runs.plan import Plan
-from safemlrm.types import Image, Key, Message, Prompt, Text
+from safemlrm.types import Image, Key, Prompt, Text
 
 OUTPUT_GUESS = 1500
 JUDGE_PROMPT_TOKENS = 1500
@@ -126,8 +128,5 @@ def prompt_tokens(prompt: Prompt) -> int:
 
 def without_bytes(prompt: Prompt) -> Prompt:
     """The prompt with drawn images named by hash only."""
-    messages = tuple(
-        Message(m.role, tuple(Image(p.sha256, p.media, p.path) if isinstance(p, Image) else p for p in m.parts))
-        for m in prompt.messages
-    )
-    return Prompt(messages, prompt.attack, prompt.prefill, prompt.image_source)
+    messages = map_images(prompt.messages, lambda image: msgspec.structs.replace(image, data=b""))
+    return msgspec.structs.replace(prompt, messages=messages)

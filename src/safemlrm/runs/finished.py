@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from msgspec import Struct
-
 from safemlrm.registry import short
 from safemlrm.runs.reader import Reader
-from safemlrm.runs.records import ResponseHead, SampleHead, VerdictHead, identity
+from safemlrm.runs.records import PromptHead, ResponseHead, SampleHead, VerdictHead, identity
 from safemlrm.types import Key
-
-
-class _PromptHead(Struct, frozen=True):
-    key: Key
 
 
 class Finished:
@@ -19,7 +13,7 @@ class Finished:
 
     def __init__(self, reader: Reader) -> None:
         self.samples = {(s.benchmark, s.id) for s in reader.heads("samples.jsonl", SampleHead)}
-        self.prompts = {identity(p.key) for p in reader.heads("prompts.jsonl", _PromptHead)}
+        self.prompts = {identity(p.key) for p in reader.heads("prompts.jsonl", PromptHead)}
         self.responses = {identity(r.key, r.model) for r in reader.heads("responses-*.jsonl", ResponseHead)}
         self.judged = {identity(v.key, v.model, short(v.judge)) for v in reader.heads("verdicts-*.jsonl", VerdictHead)}
 

@@ -8,14 +8,10 @@ from typing import TypeVar
 import msgspec
 
 from safemlrm.runs.reader import Reader
-from safemlrm.runs.records import PromptRecord, SampleHead, identity
+from safemlrm.runs.records import PromptHead, PromptRecord, SampleHead, identity
 from safemlrm.types import Key, Prompt, Sample
 
 _Record = TypeVar("_Record")
-
-
-class _PromptHead(msgspec.Struct, frozen=True):
-    key: Key
 
 
 def prompt_key(key: Key) -> Key:
@@ -32,7 +28,7 @@ class Lookup:
         self.prompt_at: dict[bytes, int] = {}
         for at, sample in reader.offsets("samples.jsonl", SampleHead):
             self.sample_at[sample.benchmark, sample.id] = at
-        for at, prompt in reader.offsets("prompts.jsonl", _PromptHead):
+        for at, prompt in reader.offsets("prompts.jsonl", PromptHead):
             self.prompt_at[identity(prompt.key)] = at
 
     def sample(self, key: Key) -> Sample:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,14 +13,14 @@ import msgspec
 from msgspec import Struct
 
 from safemlrm.errors import DataError, UsageError
-from safemlrm.images import checked
+from safemlrm.images import checked, map_images
 from safemlrm.models.providers import ModelOptions, open_model
 from safemlrm.registry import build, find, load_plugin, nearest, parse, short
 from safemlrm.runs.controls import apply_control, check_control
 from safemlrm.runs.options import RunOptions
 from safemlrm.runs.select import choose
 from safemlrm.settings import Settings
-from safemlrm.types import Ask, Image, Judge, Key, Message, Model, Prompt, Response, Sample, Spec
+from safemlrm.types import Ask, Image, Judge, Key, Model, Prompt, Response, Sample, Spec
 
 if TYPE_CHECKING:
     from safemlrm.models.limits import Limits
@@ -127,7 +128,7 @@ class Plan:
         """For each attack and control: the key of the prompt and a function that makes it."""
         for attack, control in product(self.attacks, self.controls):
             key = Key(sample.benchmark, sample.id, attack=attack.name, control=control)
-            yield key, lambda attack=attack, control=control: make_prompt(attack, control, sample)  # type: ignore[misc]
+            yield key, partial(make_prompt, attack, control, sample)
 
     def keys(self, prompt_key: Key) -> Iterator[tuple[Key, Defense, Target]]:
         """The questions that share one prompt: each defense, repeat and model."""
@@ -140,19 +141,13 @@ class Plan:
 def make_prompt(attack: Attack, control: str, sample: Sample) -> Prompt:
     """The prompt of a sample under an attack and a control, images checked."""
     prompt = apply_control(control, attack.make(sample))
-    messages = tuple(Message(m.role, _checked_parts(m.parts)) for m in prompt.messages)
-    return msgspec.structs.replace(prompt, messages=messages, attack=attack.spec)
+    return msgspec.structs.replace(prompt, messages=map_images(prompt.messages, checked), attack=attack.spec)
 
 
 def _checked(sample: Sample, benchmark: str) -> Sample:
-    turns = tuple(Message(turn.role, _checked_parts(turn.parts)) for turn in sample.turns)
     for image in sample.meta.get("attack_images", {}).values():
         checked(msgspec.convert(image, Image))
-    return msgspec.structs.replace(sample, benchmark=benchmark, turns=turns)
-
-
-def _checked_parts(parts: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(checked(part) if isinstance(part, Image) else part for part in parts)
+    return msgspec.structs.replace(sample, benchmark=benchmark, turns=map_images(sample.turns, checked))
 
 
 def _benchmark(text: str, data: dict[str, str]) -> Benchmark:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,9 @@ import msgspec
 from msgspec import Struct
 
 from safemlrm.errors import StoreError
+from safemlrm.images import map_images
 from safemlrm.runs.records import ErrorRecord, PromptRecord, ResponseRecord, VerdictRecord
-from safemlrm.types import Image, Message, Sample
+from safemlrm.types import Image, Sample
 
 SCHEMA = 1
 _Record = TypeVar("_Record")
@@ -121,13 +122,12 @@ class Reader:
             yield at, decode_line(decoder, path, at, raw)
 
 
-def map_images(messages: tuple[Message, ...], change: Callable[[Image], Image]) -> tuple[Message, ...]:
-    return tuple(
-        Message(m.role, tuple(change(part) if isinstance(part, Image) else part for part in m.parts)) for m in messages
-    )
-
-
 def decode_line(decoder: msgspec.json.Decoder[_Record], path: Path, at: int, raw: bytes) -> _Record:
+    """A line as a record.
+
+    Raises:
+        StoreError: it is damaged; names the file and the byte at which it begins.
+    """
     try:
         return decoder.decode(raw)
     except (msgspec.DecodeError, msgspec.ValidationError) as error:

@@ -64,6 +64,12 @@ class VerdictHead(Struct, frozen=True):
     of: int = 1
 
 
+class PromptHead(Struct, frozen=True):
+    """The part of a prompt line that says which it is."""
+
+    key: Key
+
+
 class SampleHead(Struct, frozen=True):
     """The part of a sample line that says which it is."""
 

@@ -18,12 +18,13 @@ import msgspec
 
 from safemlrm.errors import StoreError
 from safemlrm.registry import build, load_plugin, parse, short
+from safemlrm.runs.budget import Budget, needed_prices
 from safemlrm.runs.engine import Engine, Outcome
-from safemlrm.runs.limits import Limits, needed_prices
 from safemlrm.runs.options import RunOptions, check_resumable, make_options, settings_for
 from safemlrm.runs.plan import Plan, component_notes
 from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.store import Writer
+from safemlrm.types import Price
 
 PACKAGES = ("aiohttp", "msgspec", "polars", "numpy", "scipy", "statsmodels", "pillow", "onnxruntime")
 
@@ -43,9 +44,7 @@ def execute(options: RunOptions, out: Path, *, quiet: bool = False, command: str
         raise StoreError(f"{out}: is not empty and holds no run; choose another --out")
     with Writer(out) as store:
         manifest = _manifest(plan, options, out, command)
-        limits = Limits(options, prices)
-        engine = Engine(plan, store, limits, quiet=quiet)
-        engine.outcome.stopped = _count_earlier_cost(store, limits)
+        engine = _engine(plan, store, prices, quiet=quiet)
         engine.prepare()
         manifest.planned = engine.outcome.planned
         store.write_manifest(manifest)  # only now: a start that fails over its data leaves no run behind
@@ -77,16 +76,26 @@ def judge_again(out: Path, judges: list[str], changes: dict[str, Any], *, again:
         values["judge_model"] = None  # the run's own judge asked a model, these do not
     options = make_options(values)
     settings = settings_for(options)
+    prices = needed_prices(options, settings.prices)
     plan = Plan(options, settings, asking=False)
     with Writer(out) as store:
         manifest = store.manifest()
         manifest.judges |= {short(judge.spec): msgspec.to_builtins(judge.spec) for judge in plan.judges}
         store.write_manifest(manifest)
-        engine = Engine(plan, store, Limits(options, needed_prices(options, settings.prices)), quiet=quiet)
+        engine = _engine(plan, store, prices, quiet=quiet)
         if again:
             engine.finished.judged.clear()
         engine.outcome.planned = len(engine.finished.responses)
         return run_to_end(engine)
+
+
+def _engine(plan: Plan, store: Writer, prices: dict[str, Price], *, quiet: bool) -> Engine:
+    """An engine whose budget knows what the run has cost before; it stops at once where nothing is left."""
+    budget = Budget(plan.options, prices)
+    engine = Engine(plan, store, budget, quiet=quiet)
+    if plan.targets or plan.judge_model:  # judging by rules costs nothing and needs no budget
+        engine.outcome.stopped = _count_earlier_cost(store, budget)
+    return engine
 
 
 def run_to_end(engine: Engine) -> Outcome:
@@ -96,9 +105,16 @@ def run_to_end(engine: Engine) -> Outcome:
     """
     gc.freeze()  # modules and plan stay for the whole run: the collector need not walk over them again and again
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(engine.run())
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(engine.run())
+        return _run_in_thread(engine)
+    finally:
+        gc.unfreeze()
+
+
+def _run_in_thread(engine: Engine) -> Outcome:
     caller = asyncio.current_task()
     with ThreadPoolExecutor(1) as thread:
         future = thread.submit(asyncio.run, engine.run())
@@ -145,18 +161,18 @@ def _finish(store: Writer, manifest: Manifest, outcome: Outcome) -> None:
     store.write_manifest(manifest)
 
 
-def _count_earlier_cost(store: Reader, limits: Limits) -> str:
+def _count_earlier_cost(store: Reader, budget: Budget) -> str:
     """Let cost and `--max-cost` be those of the whole run, not of each start of it; a reason to stop at once, or ""."""
     reason = ""
-    if not limits.prices:
+    if not budget.prices:
         return reason
     for record in store.responses():
         for call in record.calls:
-            reason = limits.spend(record.model, call.usage, 0, len(call.text)) or reason
-        reason = limits.spend(record.model, record.usage, 0, len(record.raw or record.answer)) or reason
+            reason = budget.spend(record.model, call.usage, 0, len(call.text)) or reason
+        reason = budget.spend(record.model, record.usage, 0, len(record.raw or record.answer)) or reason
     for verdict in store.verdicts():
         if verdict.usage.output is not None:
-            reason = limits.spend(str(verdict.judge.params.get("model", "")), verdict.usage, 0, 0) or reason
+            reason = budget.spend(str(verdict.judge.params.get("model", "")), verdict.usage, 0, 0) or reason
     return reason
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import msgspec
 
 from safemlrm.errors import StoreError
-from safemlrm.runs.reader import Manifest, Reader, map_images
+from safemlrm.images import map_images
+from safemlrm.runs.reader import Manifest, Reader
 from safemlrm.runs.records import ErrorRecord, encode, line
 from safemlrm.runs.repair import cut_torn_group, cut_torn_line
 from safemlrm.types import Image, Key, Prompt, Response, Sample, Verdict
@@ -43,13 +44,16 @@ class Writer(Reader):
         except OSError as error:
             os.close(self._lock)
             raise StoreError(f"{self.root}: another process is writing this run; wait for it or stop it") from error
-        self._open_files()
+        try:
+            self._open_files()
+        except BaseException:  # `with` does not leave what it has not entered, and the lock must not stay with us
+            self.__exit__()
+            raise
         return self
 
     def _open_files(self) -> None:
         fresh = not (self.root / "manifest.json").is_file()
         if fresh and any(path.stat().st_size for path in self.root.glob("responses-*.jsonl")):
-            os.close(self._lock)
             raise StoreError(f"{self.root}: holds responses but no manifest.json; restore it or choose another --out")
         for kind in ("samples", "prompts", "responses", "errors", "verdicts"):
             shared = kind in ("samples", "prompts")

@@ -41,7 +41,7 @@ def weight(text: str) -> int:
     return len(text) if text.isascii() else sum(1 if c.isascii() else CHARS_PER_TOKEN for c in text)
 
 
-class Limits:
+class Budget:
     """Decides after each error and each cost whether the run goes on."""
 
     def __init__(self, options: RunOptions, prices: dict[str, Price]) -> None:
